@@ -1,0 +1,3 @@
+"""colourgan: transfer learning for image colorization."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,9 @@
+"""The two errors a user can cause; the command line turns each into one line on stderr."""
+
+
+class UsageError(ValueError):
+    """Wrong use: an unknown name, a missing file, an impossible size. Exit code 2."""
+
+
+class RunError(RuntimeError):
+    """A run that could not go on: broken file, full disk, NaN in a loss. Exit code 1."""
