@@ -1,0 +1,202 @@
+"""How good colors are: METRICS, their table row, and the honest comparison of two models.
+
+A new metric is one function (pred, target) -> (N,) registered in METRICS; tables find it there.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from skimage.color import deltaE_ciede2000
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from colourgan.color import AB_SCALE, decode
+from colourgan.errors import RunError, UsageError
+from colourgan.registry import Registry
+
+METRICS = Registry("metric")
+
+PSNR_CEILING = 100.0
+"""dB given to identical pictures, so that one of them does not make a mean infinite."""
+
+MAX_FACTOR = 64.0
+"""The largest saturation factor that `saturation_match` tries."""
+
+_SSIM_WINDOW = 11  # pixels a side: what sigma 1.5 comes to in Wang et al. 2004
+_BATCH = 256  # images decoded at once: bounds memory
+
+
+class Colors(NamedTuple):
+    """The same N pictures twice: lab (N, 3, H, W) in CIE units and rgb (N, 3, H, W) in [0, 1]."""
+
+    lab: Tensor
+    rgb: Tensor
+
+
+@METRICS.register("l1")
+def _l1(pred: Colors, target: Colors) -> Tensor:
+    """Mean absolute difference of a and b in network units (CIE units / 110); 0 is equal."""
+    return (pred.lab - target.lab)[:, 1:].abs().mean((1, 2, 3)) / AB_SCALE
+
+
+@METRICS.register("psnr")
+def _psnr(pred: Colors, target: Colors) -> Tensor:
+    """Peak signal-to-noise ratio of RGB in dB, at most PSNR_CEILING; higher is nearer."""
+    error = (pred.rgb - target.rgb).square().mean((1, 2, 3))
+    return (-10 * error.log10()).clamp(max=PSNR_CEILING)
+
+
+@METRICS.register("ssim")
+def _ssim(pred: Colors, target: Colors) -> Tensor:
+    """Structural similarity, mean over R, G and B; 1 is equal.
+
+    Raises UsageError if a side is under 11 pixels. Source: Wang, Bovik, Sheikh and Simoncelli,
+    IEEE TIP 13(4), 2004: Gaussian window of sigma 1.5, population covariance.
+    """
+    height, width = pred.rgb.shape[2:]
+    if min(height, width) < _SSIM_WINDOW:
+        raise UsageError(
+            f"ssim needs pictures of at least {_SSIM_WINDOW}×{_SSIM_WINDOW} pixels, "
+            f"got {width}×{height}: evaluate at a larger size"
+        )
+    return _per_image(_ssim_of_one, pred.rgb, target.rgb)
+
+
+@METRICS.register("delta_e")
+def _delta_e(pred: Colors, target: Colors) -> Tensor:
+    """Mean CIEDE2000 color difference (CIE 142-2001) over pixels; 0 is equal, 1 about visible."""
+    return _per_image(lambda a, b: deltaE_ciede2000(a, b).mean(), pred.lab, target.lab)
+
+
+@METRICS.register("colorfulness")
+def _colorfulness_of_pred(pred: Colors, target: Colors) -> Tensor:
+    """The prediction's own `colorfulness`; compare with the row's colorfulness_true."""
+    return colorfulness(pred.rgb)
+
+
+@METRICS.register("within_5")
+def _within_5(pred: Colors, target: Colors) -> Tensor:
+    """Share of pixels whose a and b are both within 5 CIE units of the truth, in [0, 1]."""
+    close = (pred.lab - target.lab)[:, 1:].abs() <= 5
+    return close.all(dim=1).float().mean((1, 2))
+
+
+def colorfulness(rgb: Tensor) -> Tensor:
+    """Hasler and Süsstrunk's M3, one value an image; 0 is grey, 109 "extremely colorful".
+
+    rgb: (N, 3, H, W) in [0, 1]; returns (N,). Raises ValueError for another shape.
+    Source: "Measuring colourfulness in natural images", SPIE 2003, section 7 (values in 0..255).
+    """
+    if rgb.ndim != 4 or rgb.shape[1] != 3:
+        raise ValueError(f"expected shape (N, 3, H, W), got {tuple(rgb.shape)}")
+    r, g, b = (rgb.float() * 255).flatten(2).unbind(1)
+    opponents = torch.stack((r - g, (r + g) / 2 - b))  # (2, N, H·W)
+    spread, mean = torch.var_mean(opponents, dim=2, correction=0)
+    return spread.sum(0).sqrt() + 0.3 * mean.square().sum(0).sqrt()
+
+
+def measure(pred: Colors, target: Colors) -> dict[str, Tensor]:
+    """Per-image values (N,), on the CPU, of all METRICS and of "colorfulness_true" (the target's).
+
+    Raises ValueError if shapes differ, UsageError for pictures too small for SSIM.
+    """
+    shapes = {tuple(tensor.shape) for tensor in (*pred, *target)}
+    if len(shapes) > 1:
+        raise ValueError(f"pred and target differ in shape: {sorted(shapes)}")
+    values = {name: metric(pred, target) for name, metric in METRICS.items()}
+    values["colorfulness_true"] = colorfulness(target.rgb)
+    return {name: value.detach().cpu() for name, value in values.items()}
+
+
+def summarize(values: dict[str, Tensor]) -> dict[str, float]:
+    """One table row from what `measure` gave (batches joined): means over images, METRICS' order.
+
+    After "colorfulness" come "colorfulness_true" and "delta_colorfulness", the absolute difference
+    of the two means: it is of the whole set, so images too pale and too vivid cancel out.
+    """
+    row = {}
+    for name in METRICS:
+        row[name] = _mean(values[name])
+        if name == "colorfulness":
+            row["colorfulness_true"] = _mean(values["colorfulness_true"])
+            row["delta_colorfulness"] = abs(row[name] - row["colorfulness_true"])
+    return row
+
+
+def saturation_match(ab: Tensor, L: Tensor, colorfulness_wanted: float) -> float:
+    """The factor in 0..MAX_FACTOR (±0.0001) by which ab has that mean colorfulness over images.
+
+    ab: (N, 2, H, W) and L: (N, 1, H, W) in network units. The upper bound doubles from 1 until it
+    is colorful enough, then the last interval is bisected: so the first crossing is found even
+    where clipping to sRGB makes colorfulness fall again. Raises RunError if there is none (grey
+    or NaN predictions).
+    """
+    low, high = 0.0, 1.0
+    # "not >=" and not "<": a NaN must end in the error, too.
+    while not (reached := _mean_colorfulness(ab, L, high)) >= colorfulness_wanted:
+        low, high = high, high * 2
+        if high > MAX_FACTOR:
+            raise RunError(
+                f"no saturation factor up to {MAX_FACTOR:g} gives colorfulness "
+                f"{colorfulness_wanted:.1f} (reached {reached:.1f}): are the predictions grey?"
+            )
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        if _mean_colorfulness(ab, L, middle) < colorfulness_wanted:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def bootstrap_interval(
+    differences: Tensor, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
+    """(low, high): percentile bootstrap interval of the mean over images.
+
+    differences: (N,), one value an image, such as two models' paired L1 difference. Raises
+    ValueError for another shape or none at all. Source: Efron and Tibshirani, "An introduction to
+    the bootstrap", 1993, chapter 13.
+    """
+    if differences.ndim != 1 or len(differences) == 0:
+        raise ValueError(f"expected shape (N,) with N > 0, got {tuple(differences.shape)}")
+    values, count = differences.detach().cpu().double(), len(differences)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
+    means = torch.stack([values[indices].mean() for indices in drawn])
+    tail = (1 - level) / 2
+    return means.quantile(tail).item(), means.quantile(1 - tail).item()
+
+
+def _mean_colorfulness(ab: Tensor, L: Tensor, factor: float) -> float:
+    batches = zip(L.split(_BATCH), ab.split(_BATCH), strict=True)
+    return _mean(torch.cat([colorfulness(decode(l_, ab_ * factor)) for l_, ab_ in batches]))
+
+
+def _mean(values: Tensor) -> float:
+    return values.double().mean().item()
+
+
+def _per_image(function: Callable, pred: Tensor, target: Tensor) -> Tensor:
+    """(N,): `function` of each pair of pictures as (H, W, 3) float64 numpy arrays."""
+    pairs = zip(pred.detach().cpu(), target.detach().cpu(), strict=True)
+    values = [float(function(_array(a), _array(b))) for a, b in pairs]
+    return torch.tensor(values, device=pred.device)
+
+
+def _array(picture: Tensor) -> np.ndarray:
+    return picture.permute(1, 2, 0).double().numpy()
+
+
+def _ssim_of_one(pred: np.ndarray, target: np.ndarray) -> float:
+    return structural_similarity(
+        pred,
+        target,
+        data_range=1.0,
+        channel_axis=-1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
