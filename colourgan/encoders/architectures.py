@@ -1,0 +1,146 @@
+"""The registered encoder architectures: each a classifier, its convolutional stages, its weights."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torchvision
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+
+from colourgan.registry import Registry
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Of the 50,000 training images, as pytorch-cifar-models normalises its input.
+CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+CIFAR_MODELS = "https://github.com/chenyaofo/pytorch-cifar-models/releases/download/resnet/"
+
+
+class Architecture(NamedTuple):
+    """How to build one classifier and how to take its encoder out of it.
+
+    build: number of classes → the randomly initialised classifier of (N, 3, H, W) normalised RGB;
+    stages: classifier → its convolutional modules in order, up to the last change of resolution;
+    head: name of the child that classifies; its weights are not used;
+    url: of the published weights, whose name ends in "-" and the first digits of their SHA-256;
+    classes: that the published weights tell apart; mean, std: of the RGB input, per channel.
+    """
+
+    build: Callable[[int], nn.Module]
+    stages: Callable[[nn.Module], list[nn.Module]]
+    head: str
+    url: str
+    classes: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+ENCODERS = Registry("encoder")
+
+
+def cifar_resnet(depth: int, classes: int) -> nn.Sequential:
+    """He et al.'s ResNet for 32×32 images: 6n + 2 layers in three stages of 16, 32 and 64 channels.
+
+    Source: "Deep Residual Learning for Image Recognition", section 4.2, with 1×1 projections where
+    the width changes; module names are those of pytorch-cifar-models, so its weights fit.
+    """
+    blocks = (depth - 2) // 6
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, 16, 3, padding=1, bias=False),
+            bn1=nn.BatchNorm2d(16),
+            relu=nn.ReLU(inplace=True),
+            layer1=_layer(16, 16, 1, blocks),
+            layer2=_layer(16, 32, 2, blocks),
+            layer3=_layer(32, 64, 2, blocks),
+            avgpool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            fc=nn.Linear(64, classes),
+        )
+    )
+
+
+def _layer(channels_in: int, channels: int, stride: int, blocks: int) -> nn.Sequential:
+    projection = None
+    if stride != 1:
+        shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+        projection = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
+    first = BasicBlock(channels_in, channels, stride, projection)
+    return nn.Sequential(first, *(BasicBlock(channels, channels) for _ in range(blocks - 1)))
+
+
+def _cifar(depth: int, file: str) -> Architecture:
+    return Architecture(
+        build=lambda classes: cifar_resnet(depth, classes),
+        stages=lambda model: list(model.children())[:-3],
+        head="fc",
+        url=CIFAR_MODELS + file,
+        classes=10,
+        mean=CIFAR10[0],
+        std=CIFAR10[1],
+    )
+
+
+def _torchvision(name: str, head: str, stages: Callable) -> Architecture:
+    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    return Architecture(
+        build=lambda classes: torchvision.models.get_model(name, weights=None, num_classes=classes),
+        stages=stages,
+        head=head,
+        url=weights.url,
+        classes=1000,
+        mean=IMAGENET[0],
+        std=IMAGENET[1],
+    )
+
+
+def _without_pool_and_fc(model: nn.Module) -> list[nn.Module]:
+    return list(model.children())[:-2]
+
+
+@ENCODERS.register("resnet20")
+def resnet20() -> Architecture:
+    """0.27 M parameters, made for 32×32 images."""
+    return _cifar(20, "cifar10_resnet20-4118986f.pt")
+
+
+@ENCODERS.register("resnet32")
+def resnet32() -> Architecture:
+    """0.46 M parameters, made for 32×32 images."""
+    return _cifar(32, "cifar10_resnet32-ef93fc4d.pt")
+
+
+@ENCODERS.register("resnet44")
+def resnet44() -> Architecture:
+    """0.66 M parameters, made for 32×32 images."""
+    return _cifar(44, "cifar10_resnet44-2a3cabcb.pt")
+
+
+@ENCODERS.register("resnet56")
+def resnet56() -> Architecture:
+    """0.85 M parameters, made for 32×32 images."""
+    return _cifar(56, "cifar10_resnet56-187c023a.pt")
+
+
+@ENCODERS.register("resnet18")
+def resnet18() -> Architecture:
+    """11 M parameters, ImageNet."""
+    return _torchvision("resnet18", "fc", _without_pool_and_fc)
+
+
+@ENCODERS.register("resnet34")
+def resnet34() -> Architecture:
+    """21 M parameters, ImageNet."""
+    return _torchvision("resnet34", "fc", _without_pool_and_fc)
+
+
+@ENCODERS.register("resnet50")
+def resnet50() -> Architecture:
+    """24 M parameters, ImageNet."""
+    return _torchvision("resnet50", "fc", _without_pool_and_fc)
+
+
+@ENCODERS.register("mobilenet_v2")
+def mobilenet_v2() -> Architecture:
+    """1.8 M parameters, ImageNet; without the closing 1×1 convolution to 1,280 channels."""
+    return _torchvision("mobilenet_v2", "classifier", lambda model: list(model.features)[:-1])

@@ -1,0 +1,180 @@
+"""Generators: L → ab. fastai's DynamicUnet around any encoder, without its hooks."""
+
+import torch
+import torch.nn.functional as F
+from fastai.layers import ConvLayer, PixelShuffle_ICNR, ResBlock, SelfAttention
+from fastai.vision.models.unet import DynamicUnet, UnetBlock
+from torch import Tensor, nn
+
+from colourgan.color import AB_RANGE
+from colourgan.encoders import build_encoder
+from colourgan.errors import UsageError
+from colourgan.registry import Registry
+
+GENERATORS = Registry("generator")
+
+SMALLEST = 16  # pixels: below this no encoder has two resolutions left to decode from
+
+
+class BoundedAb(nn.Module):
+    """A smooth bound of ab to the range of sRGB, with slope 1 at grey.
+
+    An unbounded decoder predicts colors far outside sRGB. The limits are buffers, so that they
+    follow the model to its device.
+    """
+
+    def __init__(self):
+        super().__init__()
+        low, high = torch.tensor(AB_RANGE).view(2, 1, 2, 1, 1)
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("high", high, persistent=False)
+
+    def forward(self, ab: Tensor) -> Tensor:
+        limit = torch.where(ab < 0, -self.low, self.high)
+        return limit * torch.tanh(ab / limit)
+
+
+class ColorUnet(nn.Module):
+    """fastai's DynamicUnet around an encoder, its skip connections passed by hand: L → ab.
+
+    L: (N, 1, H, W) in network units, of any size from 16×16 on, odd sizes too; returns ab
+    (N, 2, H, W) in network units, inside the range of sRGB. Without hooks it can be copied, traced
+    and pickled after any forward. Built for `size`: which stages are joined depends on it, so the
+    size belongs to a saved model.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Sequential,
+        size: int,
+        self_attention: bool = False,
+        blur: bool = False,
+        decoder_width: float = 1.0,
+    ):
+        super().__init__()
+        unet = DynamicUnet(encoder, 2, (size, size), blur=blur, self_attention=self_attention)
+        self.skips = [_index_of(hook, encoder) for hook in unet.sfs]
+        unet.sfs.remove()
+        layers = list(unet.layers)
+        self.encoder = encoder
+        self.middle = nn.Sequential(*layers[1:4])
+        self.blocks = nn.ModuleList(m for m in layers if isinstance(m, UnetBlock))
+        for block in self.blocks:
+            block.hook = None
+        if decoder_width != 1:
+            _set_width(self.blocks, decoder_width, self.middle[-1][-1][0].out_channels)
+        if self_attention and not any(isinstance(m, SelfAttention) for m in self.modules()):
+            # DynamicUnet places it in the third block from the end, if there is one.
+            self.blocks[0].conv2.append(SelfAttention(self.blocks[0].conv2[0].out_channels))
+        channels = self.blocks[-1].conv2[0].out_channels
+        self.enlarge, self.join, self.head = _closing(layers, channels, decoder_width)
+        self.bound = BoundedAb()
+
+    def forward(self, L: Tensor) -> Tensor:
+        features, x = {}, L
+        for i, stage in enumerate(self.encoder):
+            x = stage(x)
+            features[i] = x
+        x = self.middle(x)
+        for block, skip in zip(self.blocks, self.skips, strict=True):
+            x = _decode(block, x, features[skip])
+        x = _resized(self.enlarge(x), L)
+        x = self.join(torch.cat([x, L.to(x.dtype)], dim=1))
+        return self.bound(self.head(x).float())
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Numbers of parameters of encoder and decoder."""
+        encoder = sum(p.numel() for p in self.encoder.parameters())
+        total = sum(p.numel() for p in self.parameters())
+        return {"encoder": encoder, "decoder": total - encoder}
+
+
+def splitter(model: ColorUnet) -> list[list[nn.Parameter]]:
+    """fastai parameter groups: the encoder, then the decoder; freezing trains the decoder alone."""
+    encoder = list(model.encoder.parameters())
+    known = {id(p) for p in encoder}
+    return [encoder, [p for p in model.parameters() if id(p) not in known]]
+
+
+def _index_of(hook, encoder: nn.Sequential) -> int:
+    """Which stage a DynamicUnet hook listens to."""
+    handles = [i for i, stage in enumerate(encoder) if hook.hook.id in stage._forward_hooks]
+    return handles[0]
+
+
+def _decode(block: UnetBlock, x: Tensor, skip: Tensor) -> Tensor:
+    """UnetBlock.forward with the skip given instead of taken from a hook."""
+    x = torch.cat([_resized(block.shuf(x), skip), block.bn(skip)], dim=1)
+    return block.conv2(block.conv1(block.relu(x)))
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    # A trace records one branch: always resizing, which changes nothing at equal sizes, is safe.
+    if torch.jit.is_tracing() or x.shape[-2:] != like.shape[-2:]:
+        x = F.interpolate(x, size=like.shape[-2:], mode="nearest")
+    return x
+
+
+def _set_width(blocks: nn.ModuleList, width: float, channels: int) -> None:
+    """Rebuilds the decoder's blocks with `width` times their channels."""
+    for block in blocks:
+        wanted = max(4, round(block.conv2[0].out_channels * width))
+        skip = block.bn.num_features
+        attention = any(isinstance(m, SelfAttention) for m in block.conv2)
+        has_blur = any(isinstance(m, nn.AvgPool2d) for m in block.shuf)
+        block.shuf = PixelShuffle_ICNR(channels, channels // 2, blur=has_blur)
+        block.conv1 = ConvLayer(channels // 2 + skip, wanted, norm_type=None)
+        extra = SelfAttention(wanted) if attention else None
+        block.conv2 = ConvLayer(wanted, wanted, norm_type=None, xtra=extra)
+        channels = wanted
+
+
+def _closing(layers: list[nn.Module], channels: int, width: float) -> tuple[nn.Module, ...]:
+    """What follows the blocks: enlarging to the input's size, joining with L, the 1×1 head."""
+    enlarge = next((m for m in layers if isinstance(m, PixelShuffle_ICNR)), nn.Identity())
+    join = next(m for m in layers if isinstance(m, ResBlock))
+    head = layers[-2]
+    if width != 1:
+        if not isinstance(enlarge, nn.Identity):
+            enlarge = PixelShuffle_ICNR(channels)
+        join = ResBlock(1, channels + 1, channels + 1, norm_type=None)
+        head = ConvLayer(channels + 1, 2, ks=1, act_cls=None, norm_type=None)
+    return enlarge, join, head
+
+
+@GENERATORS.register("dynamic_unet")
+def dynamic_unet(
+    encoder: str,
+    size: int,
+    pretrained: bool = True,
+    self_attention: bool = False,
+    blur: bool = False,
+    decoder_width: float = 1.0,
+) -> ColorUnet:
+    """A ColorUnet around the encoder written `encoder` (see `build_encoder`), for size×size images.
+
+    Its attributes `arguments` and `origin` are what a model file needs to build it again. Raises
+    UsageError if the encoder cannot take that size.
+    """
+    if size < SMALLEST:
+        raise UsageError(f"size {size} is too small: at least {SMALLEST} pixels are needed")
+    if not 0.1 <= decoder_width <= 4:
+        raise UsageError(f"decoder width {decoder_width} is not between 0.1 and 4")
+    stages, origin = build_encoder(encoder, pretrained)
+    try:
+        model = ColorUnet(stages, size, self_attention, blur, decoder_width)
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"encoder {origin['arch']} cannot take {size}×{size} images ({reason[:160]})"
+        ) from error
+    model.arguments = {
+        "generator": "dynamic_unet",
+        "encoder": origin["arch"],
+        "size": size,
+        "self_attention": self_attention,
+        "blur": blur,
+        "decoder_width": decoder_width,
+    }
+    model.origin = origin
+    return model.train()
