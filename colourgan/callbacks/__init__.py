@@ -1,0 +1,25 @@
+"""What joins a fastai training loop, one concern a file.
+
+precision    autocast of the device in use, loss scaling
+adversarial  a discriminator that trains beside the generator
+ema          the running average of the generator's weights
+base         what they share: a state to resume from, errors of one line
+
+    learn.add_cbs([Precision("auto"), Adversarial(discriminator, objective), EMA()])
+
+Remove them before `learn.export`: a pickle is for people who do not have this package.
+"""
+
+from colourgan.callbacks.adversarial import Adversarial
+from colourgan.callbacks.base import TrainingCallback
+from colourgan.callbacks.ema import EMA
+from colourgan.callbacks.precision import PRECISIONS, Precision, resolve_precision
+
+__all__ = [
+    "EMA",
+    "PRECISIONS",
+    "Adversarial",
+    "Precision",
+    "TrainingCallback",
+    "resolve_precision",
+]

@@ -1,0 +1,63 @@
+"""What the callbacks share: a state to resume from, and errors of one line."""
+
+from copy import deepcopy
+
+import torch
+from fastai.callback.core import Callback
+from fastai.learner import Learner
+
+from colourgan.errors import RunError, UsageError
+
+
+class TrainingCallback(Callback):
+    """A callback whose state can be saved, and is after `learn.lr_find()` what it was before.
+
+    A subclass gives `state_dict`, `load_state_dict` and, if it prepares for training, `start_fit`.
+    Its UsageError and RunError leave `learn.fit` with their one clear line.
+    """
+
+    fitting = False
+    _before_lr_find = None
+
+    def __call__(self, event_name: str):
+        """As fastai's, without the words that it wraps around the message of an error."""
+        try:
+            return super().__call__(event_name)
+        except (RunError, UsageError) as error:
+            error.args = (str(error).rpartition(":\n\t")[2],)
+            raise
+
+    def before_fit(self) -> None:
+        """Starts a training, unless it is validate's or predict's: those hold fastai's lock."""
+        self.fitting = not self.learn.lock.locked()
+        if self.fitting:
+            self.start_fit()
+            self._before_lr_find = deepcopy(self.state_dict()) if self.finding_lr else None
+
+    def after_fit(self) -> None:
+        """Undoes what `lr_find` did; fastai itself restores the generator only."""
+        self.fitting = False
+        if self._before_lr_find is not None:
+            self.load_state_dict(self._before_lr_find)
+            self._before_lr_find = None
+
+    @property
+    def finding_lr(self) -> bool:
+        """Whether this training is `learn.lr_find()`'s."""
+        return hasattr(self.learn, "lr_finder")
+
+    def start_fit(self) -> None:
+        """Runs before every training, with the generator already on its device."""
+
+    def state_dict(self) -> dict:
+        """All that a training needs to go on: tensors and plain values."""
+        raise NotImplementedError
+
+    def load_state_dict(self, state: dict) -> None:
+        """Takes over what `state_dict` returned; may come before the first training."""
+        raise NotImplementedError
+
+
+def model_device(learn: Learner) -> torch.device:
+    """The device that the generator is on, to which fastai brings every batch."""
+    return next(learn.model.parameters()).device

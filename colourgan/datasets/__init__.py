@@ -1,0 +1,25 @@
+"""Data sets: a name or a folder → images decoded once → fastai DataLoaders of (L, ab)."""
+
+from colourgan.datasets.cache import Cached, cached_images
+from colourgan.datasets.loaders import (
+    AUGMENTATIONS,
+    CachedDL,
+    color_dataloaders,
+    labelled_dataloaders,
+    test_files,
+    training_parts,
+)
+from colourgan.datasets.sources import DATASETS, dataset_root
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "Cached",
+    "CachedDL",
+    "cached_images",
+    "color_dataloaders",
+    "dataset_root",
+    "labelled_dataloaders",
+    "test_files",
+    "training_parts",
+]

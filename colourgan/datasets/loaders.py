@@ -1,0 +1,240 @@
+"""fastai DataLoaders that read whole batches from the cache and compute on the device."""
+
+import hashlib
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from fastai.data.core import DataLoaders, TfmdDL, TfmdLists
+from fastai.torch_core import TensorCategory, TensorImage, TensorImageBW
+from fastai.vision.augment import RandTransform
+from fasttransform import ItemTransform, Transform
+from fastcore.basics import chunked
+from PIL import Image
+from torch import Tensor
+
+from colourgan import color
+from colourgan.datasets.cache import Cached, cached_images, fit_square
+from colourgan.datasets.sources import dataset_root
+from colourgan.errors import UsageError
+from colourgan.images import list_images, read_rgb
+
+SPLIT_SEED = 0  # one split for all runs, or the images one run trained on would test another
+TEST_SHARE = 0.1  # of a folder that has no train/ and test/ of its own
+VALID_SHARE, VALID_MOST = 0.1, 1000
+AUGMENTATIONS = ("none", "flip", "flip+crop")
+
+
+class Parts(NamedTuple):
+    """Paths of the images to train on and to choose by, each in a fixed shuffled order."""
+
+    train: list[Path]
+    valid: list[Path]
+
+
+def training_parts(root: Path) -> Parts:
+    """Training and validation images of a data set's folder; its test images are not looked at.
+
+    Validation images are those in valid/, else a seeded tenth (1,000 at most) of the training ones.
+    """
+    if not (root / "train").is_dir():
+        test = set(test_files(root))
+        files = [file for file in list_images(root) if file not in test]
+    else:
+        files = list_images(root / "train")
+    random.Random(SPLIT_SEED).shuffle(files)
+    if (root / "valid").is_dir():
+        return Parts(files, list_images(root / "valid"))
+    share = min(VALID_MOST, max(1, int(len(files) * VALID_SHARE)))
+    return Parts(files[share:], files[:share])
+
+
+def test_files(root: Path) -> list[Path]:
+    """Test images: those in test/, else of a folder without train/ a tenth chosen by name.
+
+    Choosing by a hash of each file's name keeps the others in training when files come or go.
+    """
+    if (root / "test").is_dir():
+        return list_images(root / "test")
+    if (root / "train").is_dir():
+        raise UsageError(f"{root} has a train/ but no test/ folder to evaluate on")
+    files = list_images(root)
+    chosen = [file for file in files if _is_test(file, root)]
+    return chosen or [min(files, key=lambda file: _name_hash(file, root))]
+
+
+def _is_test(file: Path, root: Path) -> bool:
+    return _name_hash(file, root) < TEST_SHARE * 2**32
+
+
+def _name_hash(file: Path, root: Path) -> int:
+    name = file.relative_to(root).as_posix().encode()
+    return int.from_bytes(hashlib.sha256(name).digest()[:4], "big")
+
+
+class OpenRGB(Transform):
+    """A path, PIL image or (H, W, 3) uint8 array as a (3, size, size) uint8 tensor."""
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def encodes(self, source):
+        if isinstance(source, np.ndarray):
+            source = Image.fromarray(source)
+        image = source.convert("RGB") if isinstance(source, Image.Image) else read_rgb(source)
+        pixels = np.array(fit_square(image, self.size))
+        return TensorImage(torch.from_numpy(pixels).permute(2, 0, 1))
+
+
+class Augment(RandTransform):
+    """Random flips and shifts, drawn anew for every image of a training batch, on its device.
+
+    mode: one of AUGMENTATIONS; "crop" shifts by up to an eighth of the side and mirrors the rest in.
+    """
+
+    split_idx = 0
+
+    def __init__(self, mode: str):
+        if mode not in AUGMENTATIONS:
+            raise UsageError(f"unknown augmentation '{mode}': choices: {', '.join(AUGMENTATIONS)}")
+        super().__init__(p=1.0)
+        self.mode = mode
+
+    def encodes(self, rgb: TensorImage):
+        if "crop" in self.mode:
+            rgb = _shifted(rgb, rgb.shape[-1] // 8)
+        if "flip" in self.mode:
+            flip = torch.rand(len(rgb)) < 0.5
+            rgb = torch.where(flip.to(rgb.device)[:, None, None, None], rgb.flip(-1), rgb)
+        return rgb
+
+
+def _shifted(rgb: Tensor, most: int) -> Tensor:
+    count, _, height, width = rgb.shape
+    shifts = torch.randint(-most, most + 1, (2, count, 1))
+    y = _mirrored(torch.arange(height) + shifts[0], height).to(rgb.device)
+    x = _mirrored(torch.arange(width) + shifts[1], width).to(rgb.device)
+    image = torch.arange(count, device=rgb.device)[:, None, None]
+    # Indexing with the channel slice in between gives (N, H, W, 3): channels last in memory.
+    return rgb[image, :, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _mirrored(index: Tensor, side: int) -> Tensor:
+    return (side - 1) - ((side - 1) - index.abs()).abs()
+
+
+class ToLab(ItemTransform):
+    """A batch of uint8 RGB images as (L, ab); decodes to (grey, color) pictures to show."""
+
+    def encodes(self, rgb):
+        return color.encode(rgb.as_subclass(Tensor))
+
+    def decodes(self, batch):
+        L, ab = (part.as_subclass(Tensor).float() for part in batch)
+        grey = color.lightness_to_grey(L)
+        return TensorImageBW(grey), TensorImage(color.decode(L, ab))
+
+
+class CachedDL(TfmdDL):
+    """A TfmdDL that takes whole batches from an array instead of opening files one by one.
+
+    images: (N, S, S, 3) uint8, row i holding item i of `dataset`; labels: (N,) class numbers or None.
+    A loader that fastai makes from this one (test_dl, export) has no array and opens its items.
+    """
+
+    _n_inp = 1
+
+    def __init__(self, dataset=None, images=None, labels=None, **kwargs):
+        self.images, self.labels = images, labels
+        super().__init__(dataset, **kwargs)
+
+    def create_batches(self, samps: Iterable[int]) -> Iterator:
+        if self.images is None:
+            yield from super().create_batches(samps)
+            return
+        for rows in chunked(samps, self.bs, self.drop_last):
+            pixels = torch.from_numpy(self.images[np.asarray(rows)])
+            rgb = TensorImage(pixels.permute(0, 3, 1, 2))
+            yield rgb if self.labels is None else (rgb, TensorCategory(self.labels[rows]))
+
+
+def color_dataloaders(
+    data: str | Path,
+    size: int = 64,
+    batch_size: int = 32,
+    limit: int | None = None,
+    augmentation: str = "flip+crop",
+    device: str | torch.device = "cpu",
+    data_dir: Path | None = None,
+) -> DataLoaders:
+    """fastai DataLoaders of (L, ab) batches: training images augmented, validation images as they are.
+
+    data: a name of DATASETS or a folder; size: side of the square images in pixels; limit: training
+    images (and at most as many for validation; None: all); L: (N, 1, size, size), ab: (N, 2, size,
+    size), in the networks' units (see `colourgan.color`).
+    Raises UsageError for an unknown name, an empty folder or fewer than 2 training images.
+    """
+    train, valid = cached_parts(data, size, limit, data_dir)
+    tfms = [Augment(augmentation), ToLab()]
+    dls = DataLoaders(
+        _loader(train, size, batch_size, tfms, device, training=True),
+        _loader(valid, size, batch_size, tfms, device, training=False),
+        device=torch.device(device),
+    )
+    dls.size = size  # the generator is built for it
+    return dls
+
+
+def labelled_dataloaders(
+    data: str | Path,
+    size: int,
+    batch_size: int,
+    limit: int | None,
+    tfms: list,
+    device: str | torch.device,
+    data_dir: Path | None = None,
+) -> tuple[DataLoaders, list[str]]:
+    """DataLoaders of (rgb, label) and the class names, which are the images' folders."""
+    train, valid = cached_parts(data, size, limit, data_dir)
+    names = sorted({file.parent.name for file in train.files})
+    loaders = []
+    for part, training in ((train, True), (valid, False)):
+        labels = torch.tensor([names.index(file.parent.name) for file in part.files])
+        loaders.append(_loader(part, size, batch_size, tfms, device, training, labels))
+    return DataLoaders(*loaders, device=torch.device(device)), names
+
+
+def cached_parts(
+    data: str | Path, size: int, limit: int | None, data_dir: Path | None
+) -> tuple[Cached, Cached]:
+    """The decoded training and validation images of a data set."""
+    if limit is not None and limit < 2:
+        raise UsageError(f"a limit of {limit} training images is too few: at least 2 are needed")
+    parts = training_parts(dataset_root(str(data), data_dir))
+    if not parts.train:
+        raise UsageError(f"{data} has too few images: at least 3 are needed to train and validate")
+    train = cached_images(parts.train, size, limit)
+    valid = cached_images(parts.valid, size, limit)
+    if len(train.files) < 2:
+        raise UsageError(f"{data} has one usable training image: at least 2 are needed")
+    return train, valid
+
+
+def _loader(cached, size, batch_size, tfms, device, training, labels=None) -> CachedDL:
+    items = TfmdLists(cached.files, OpenRGB(size), split_idx=0 if training else 1)
+    count = len(cached.files)
+    return CachedDL(
+        items,
+        images=cached.images,
+        labels=labels,
+        bs=min(batch_size, count),
+        shuffle=training,
+        # Batch norm cannot train on a last batch of one image.
+        drop_last=training and count > batch_size and count % batch_size == 1,
+        num_workers=0,
+        after_batch=tfms,
+        device=torch.device(device),
+    )

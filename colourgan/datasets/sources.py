@@ -1,0 +1,241 @@
+"""Where the pictures come from: a name → a folder with train/, test/ and perhaps valid/ on disk.
+
+Each function of DATASETS takes the folder that holds all data sets and returns its own folder in
+there, of ordinary image files. The first call builds it (beside, and renamed when whole); later
+calls find it and need no network.
+"""
+
+import gzip
+import math
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from colourgan.datasets.sample import build_sample
+from colourgan.download import download
+from colourgan.errors import RunError, UsageError
+from colourgan.files import file_hash, remove, replacing
+from colourgan.registry import Registry
+
+DATASETS = Registry("dataset")
+
+# Addresses from the data sets' home pages, hashes as published (STL-10's in torchvision 0.29,
+# datasets/stl10.py). CIFAR-10's address and check are fastai's own.
+ARCHIVES = {
+    "stl10_binary.tar.gz": (
+        "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+        "md5:91f7769df0f17e558f3565bffb0c7dfb",
+    ),
+    "tiny-imagenet-200.zip": (
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "md5:90528d7ca1a48142e341f4ef8d21d0de",
+    ),
+}
+STL10_MD5 = {
+    "train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
+    "train_y.bin": "5a34089d4802c674881badbb80307741",
+    "test_X.bin": "7f263ba9f9e0b06b93213547f721ac82",
+    "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
+    "class_names.txt": None,
+}
+STL10_SHAPE = (3, 96, 96)  # channels, columns, rows
+TINY_IMAGENET_IMAGES = 110_000  # 200 classes × (500 in train, 50 in val)
+
+
+def dataset_root(name_or_path: str | Path, data_dir: Path | str | None = None) -> Path:
+    """The folder of a data set's images: a registered name, prepared if need be, or any folder.
+
+    data_dir: where named data sets live (default: `default_data_dir()`). A name goes before a
+    folder of the same name; "./cifar10" is the folder. Raises UsageError for neither, RunError if
+    the data set cannot be prepared.
+    """
+    name = str(name_or_path)
+    folder = Path(name).expanduser()
+    if name not in DATASETS and folder.is_dir():
+        return folder
+    try:
+        prepare = DATASETS[name]
+    except UsageError as error:
+        raise UsageError(f"{error}, or the path of a folder of images") from None
+    return prepare(default_data_dir() if data_dir is None else Path(data_dir).expanduser())
+
+
+def default_data_dir() -> Path:
+    """fastai's data folder: ~/.fastai/data, unless FASTAI_HOME or fastai's config.ini moves it."""
+    from fastai.data.external import fastai_path
+
+    return fastai_path("data")
+
+
+@DATASETS.register("sample")
+def sample(data_dir: Path) -> Path:
+    """486 crops, 96×96, of 8 color photographs from installed libraries; nothing to download."""
+    return _prepared(data_dir / "sample", build_sample)
+
+
+@DATASETS.register("cifar10")
+def cifar10(data_dir: Path) -> Path:
+    """CIFAR-10 as fastai publishes it: 50,000 + 10,000 images of 32×32, 10 classes, 168 MB."""
+
+    def build(folder: Path) -> None:
+        _unpack(_cifar10_archive(data_dir / "cifar10.tgz"), folder)
+
+    return _prepared(data_dir / "cifar10", build)
+
+
+@DATASETS.register("stl10")
+def stl10(data_dir: Path) -> Path:
+    """STL-10, labelled part: 5,000 + 8,000 images of 96×96, 10 classes, a download of 2.6 GB."""
+
+    def build(folder: Path) -> None:
+        binary = data_dir / "stl10_binary"
+        if not binary.is_dir():
+            binary = folder / "binary"
+            _unpack(_archive(data_dir, "stl10_binary.tar.gz"), binary, set(STL10_MD5))
+        _check_stl10(binary)
+        for part in ("train", "test"):
+            _write_stl10(binary, part, folder / part)
+        remove(folder / "binary")
+
+    return _prepared(data_dir / "stl10", build)
+
+
+@DATASETS.register("tiny-imagenet")
+def tiny_imagenet(data_dir: Path) -> Path:
+    """Tiny ImageNet: 100,000 + 10,000 images of 64×64, 200 classes, 248 MB; its val is test."""
+
+    def build(folder: Path) -> None:
+        unzipped = data_dir / "tiny-imagenet-200"
+        if unzipped.is_dir():
+            names = [path.relative_to(data_dir).as_posix() for path in unzipped.rglob("*")]
+            _sort_tiny_imagenet(names, lambda name: (data_dir / name).read_bytes(), folder)
+            return
+        with zipfile.ZipFile(_archive(data_dir, "tiny-imagenet-200.zip")) as archive:
+            _sort_tiny_imagenet(archive.namelist(), archive.read, folder)
+
+    return _prepared(data_dir / "tiny-imagenet", build)
+
+
+def read_stl10(path: Path | str) -> np.ndarray:
+    """The images of one of STL-10's *_X.bin files: (N, 96, 96, 3) uint8, rows before columns.
+
+    The file holds, for each image, the three channels, each column by column. Raises RunError if it
+    does not hold whole images.
+    """
+    values = np.fromfile(path, np.uint8)
+    if values.size == 0 or values.size % math.prod(STL10_SHAPE):
+        raise RunError(f"{path} is not a whole file of STL-10 images: {values.size} bytes")
+    return values.reshape(-1, *STL10_SHAPE).transpose(0, 3, 2, 1)
+
+
+def _prepared(root: Path, build: Callable[[Path], None]) -> Path:
+    if _has_parts(root):
+        return root
+    if root.exists():
+        raise RunError(f"{root} lacks train/ or test/: move it away, and run again to prepare it")
+    try:
+        with replacing(root) as folder:
+            folder.mkdir()
+            build(folder)
+            if not _has_parts(folder):
+                raise RunError(f"what was found for {root} has no train/ and test/ part")
+    except (OSError, RunError):
+        if not _has_parts(root):  # else another process was faster
+            raise
+    return root
+
+
+def _has_parts(root: Path) -> bool:
+    return (root / "train").is_dir() and (root / "test").is_dir()
+
+
+def _archive(data_dir: Path, name: str) -> Path:
+    url, checksum = ARCHIVES[name]
+    return download(url, data_dir / name, checksum)
+
+
+def _cifar10_archive(path: Path) -> Path:
+    import fastai.data
+    from fastai.data.external import URLs, fastai_cfg
+    from fastdownload import FastDownload
+
+    # Not untar_data: it has no timeout, shows its progress on stdout, and given another data folder
+    # it changes fastai's configuration for the whole process.
+    download(URLs.CIFAR, path)
+    if not FastDownload(fastai_cfg(), module=fastai.data).check(URLs.CIFAR, path):
+        raise RunError(f"{path} is not the file of {URLs.CIFAR}: delete it and run again")
+    return path
+
+
+def _unpack(archive: Path, folder: Path, names: set[str] | None = None) -> None:
+    """Unpacks a .tar.gz without its top folder; `names`: only these files, and no reading on."""
+    size = archive.stat().st_size
+    try:
+        with (
+            open(archive, "rb") as file,
+            tqdm.wrapattr(file, "read", total=size, desc=f"unpacking {archive.name}") as body,
+            tarfile.open(fileobj=body, mode="r:gz") as tar,
+        ):
+            tar.extractall(folder, _members(tar, names), filter="data")
+            while not names and tar.fileobj.read(2**20):
+                pass  # up to gzip's own checksum, at its end
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise RunError(f"{archive} is damaged ({error}): delete it and run again") from error
+
+
+def _members(tar: tarfile.TarFile, names: set[str] | None) -> Iterator[tarfile.TarInfo]:
+    left = set(names or ())
+    for member in tar:
+        inside = member.name.partition("/")[2]
+        if inside and (names is None or inside in left):
+            yield member.replace(name=inside)
+            left.discard(inside)
+        if names and not left:
+            return
+
+
+def _check_stl10(binary: Path) -> None:
+    for name, md5 in STL10_MD5.items():
+        path = binary / name
+        if not path.is_file() or (md5 and file_hash(path, "md5") != md5):
+            raise RunError(f"{path} is missing or damaged: delete {binary} and run again")
+
+
+def _write_stl10(binary: Path, part: str, folder: Path) -> None:
+    images = read_stl10(binary / f"{part}_X.bin")
+    labels = np.fromfile(binary / f"{part}_y.bin", np.uint8)  # 1 to 10
+    classes = (binary / "class_names.txt").read_text().split()
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+    pairs = zip(images, labels, strict=True)
+    bar = tqdm(pairs, desc=f"writing stl10/{part}", total=len(images), unit="image")
+    for number, (image, label) in enumerate(bar):
+        Image.fromarray(image).save(folder / classes[label - 1] / f"{number:05d}.png")
+
+
+def _sort_tiny_imagenet(names: Collection[str], read: Callable[[str], bytes], folder: Path) -> None:
+    # Only names of this form are written: none can lead out of the folder.
+    picture = re.compile(r"tiny-imagenet-200/(?:train/(n\d+)|val)/images/(\w+\.JPEG)")
+    pictures = list(filter(None, map(picture.fullmatch, names)))
+    notes, words = "tiny-imagenet-200/val/val_annotations.txt", "tiny-imagenet-200/words.txt"
+    if len(pictures) != TINY_IMAGENET_IMAGES or not {notes, words} <= set(names):
+        found = f"{len(pictures)} of {TINY_IMAGENET_IMAGES} labelled images"
+        raise RunError(f"tiny-imagenet-200 is not whole ({found}): delete it and run again")
+    classes = _val_classes(read(notes).decode())
+    (folder / "words.txt").write_bytes(read(words))
+    for match in tqdm(pictures, desc="sorting tiny-imagenet", unit="image"):
+        wnid, name = match.groups()
+        path = folder / (f"train/{wnid}" if wnid else f"test/{classes[name]}") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(read(match.string))
+
+
+def _val_classes(annotations: str) -> dict[str, str]:
+    return dict(re.findall(r"^(\w+\.JPEG)\t(n\d+)\t", annotations, re.MULTILINE))

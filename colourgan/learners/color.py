@@ -1,0 +1,119 @@
+"""Learners that color: `color_learner` for fastai users, and what pretrain and finetune share."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from fastai.optimizer import Adam
+from torch import Tensor, nn
+
+from colourgan import color, plots
+from colourgan.callbacks import EMA, Precision
+from colourgan.errors import UsageError
+from colourgan.generators import GENERATORS, splitter
+from colourgan.learners.runs import Run
+from colourgan.models import MODEL_NAME, save_model
+
+SAMPLES = 8  # validation images in the picture drawn after every epoch
+
+
+def color_learner(
+    dls: DataLoaders,
+    encoder: str = "resnet18",
+    self_attention: bool = False,
+    blur: bool = False,
+    decoder_width: float = 1.0,
+    lr: float = 2e-3,
+    weight_decay: float = 0.01,
+    precision: str = "auto",
+    path: Path | str | None = None,
+) -> Learner:
+    """A fastai Learner that colors, as `unet_learner` segments: generator, L1 loss, Adam, precision.
+
+    dls: DataLoaders of (L, ab), see `color_dataloaders`; encoder: ARCH[@WEIGHTS]. Frozen, it trains
+    the decoder alone. Raises UsageError or RunError as `build_encoder` does.
+    """
+    generator = GENERATORS["dynamic_unet"](
+        encoder,
+        image_size(dls),
+        self_attention=self_attention,
+        blur=blur,
+        decoder_width=decoder_width,
+    )
+    return generator_learner(dls, generator, partial(Adam, wd=weight_decay), lr, precision, path)
+
+
+def generator_learner(
+    dls: DataLoaders,
+    generator: nn.Module,
+    opt_func: Callable = Adam,
+    lr: float = 2e-3,
+    precision: str = "auto",
+    path: Path | str | None = None,
+) -> Learner:
+    """A Learner around a generator that exists already; see `color_learner`."""
+    return Learner(
+        dls,
+        generator.to(memory_format=torch.channels_last),
+        nn.L1Loss(),
+        opt_func=opt_func,
+        lr=lr,
+        splitter=splitter,
+        metrics=saturation,
+        cbs=[Precision(precision)],
+        path=path,
+    )
+
+
+def saturation(pred: Tensor, target: Tensor) -> Tensor:
+    """Mean chroma of predicted colors as a share of the true ones'; ab (N, 2, H, W)."""
+    return pred.norm(dim=1).mean() / target.norm(dim=1).mean().clamp_min(1e-6)
+
+
+def image_size(dls: DataLoaders) -> int:
+    """The side of a loader's square images, in pixels."""
+    size = getattr(dls, "size", None)
+    return size or dls.train.one_batch()[0].shape[-1]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; "auto" takes a GPU if there is one. UsageError if it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(1, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"device '{name}' is not available here: use cpu or auto") from error
+
+
+class Outputs:
+    """What a color run writes after every epoch: the model file and a picture of samples."""
+
+    def __init__(self, learn: Learner, run: Run, ema: EMA | None):
+        self.learn, self.run, self.ema = learn, run, ema
+        valid = learn.dls.valid
+        count = min(SAMPLES, valid.n)
+        self.batch = next(iter(valid.new(valid.dataset, images=valid.images, bs=count)))
+
+    def save_model(self) -> None:
+        with self.averaged():
+            save_model(self.learn.model, self.run.path / MODEL_NAME)
+
+    def averaged(self):
+        from contextlib import nullcontext
+
+        return self.ema.averaged() if self.ema else nullcontext()
+
+    def show_samples(self, epoch: int) -> None:
+        """samples/epoch_NNN.png: grey | predicted | true for the same validation images."""
+        L, ab = self.batch
+        model = self.learn.model
+        with self.averaged(), torch.no_grad():
+            pred = model.eval()(L).float().cpu()
+        L, ab = L.cpu(), ab.cpu()
+        columns = [color.decode(L, part) for part in (torch.zeros_like(ab), pred, ab)]
+        path = self.run.path / "samples" / f"epoch_{epoch:03d}.png"
+        plots.grid(list(zip(*columns, strict=True)), path, ["grey", "predicted", "true"])

@@ -1,0 +1,92 @@
+"""Finetuning: a pretrained generator against a discriminator."""
+
+from functools import partial
+from pathlib import Path
+
+from fastai.optimizer import Adam
+from fastai.torch_core import set_seed
+
+from colourgan.callbacks import EMA, Adversarial
+from colourgan.datasets import color_dataloaders
+from colourgan.discriminators import DISCRIMINATORS
+from colourgan.errors import UsageError
+from colourgan.files import file_hash
+from colourgan.learners.color import Outputs, choose_device, generator_learner
+from colourgan.learners.runs import Run, arguments_of, read_config
+from colourgan.learners.training import Phase, train
+from colourgan.models import load_model, model_file
+from colourgan.objectives import OBJECTIVES
+
+
+def gan_finetune(
+    model: Path,
+    data: str | None = None,
+    discriminator: str = "patchgan",
+    norm: str = "batch",
+    objective: str = "bce",
+    l1_weight: float = 100.0,
+    limit: int | None = None,
+    epochs: int = 5,
+    batch_size: int = 16,
+    lr: float = 2e-4,
+    d_lr: float = 2e-4,
+    beta1: float = 0.5,
+    beta2: float = 0.999,
+    d_steps: int = 1,
+    augmentation: str = "flip+crop",
+    ema: float = 0.999,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    out: Path = Path("runs/gan"),
+    resume: bool = False,
+    data_dir: Path | None = None,
+) -> Path:
+    """Trains a pretrained generator against a conditional discriminator; returns the run folder.
+
+    model: a pretrain run, whose data and limit are the defaults, or a model file; the generator
+    minimises l1_weight × L1 + the objective's loss; lr, d_lr: Adam's rates of generator and
+    discriminator, both with beta1 and beta2; d_steps: discriminator steps a generator step; norm:
+    of the discriminator; the rest as in `pretrain`. Raises UsageError and RunError.
+    """
+    arguments = arguments_of(locals())
+    if epochs < 1:
+        raise UsageError("nothing to train: epochs is 0")
+    file = model_file(model)
+    data, limit = _data_of(Path(model), data, limit)
+    set_seed(seed)
+    where = choose_device(device)
+    generator = load_model(file).to(where)
+    size = generator.arguments["size"]
+    opponent = DISCRIMINATORS[discriminator](size, norm)
+    dls = color_dataloaders(data, size, batch_size, limit, augmentation, where, data_dir)
+    adam = partial(Adam, mom=beta1, sqr_mom=beta2, eps=1e-8, wd=0.0)  # as published
+    learn = generator_learner(dls, generator, adam, lr, precision)
+    adversarial = Adversarial(
+        opponent,
+        OBJECTIVES[objective](),
+        l1_weight=l1_weight,
+        lr=d_lr,
+        betas=(beta1, beta2),
+        d_steps=d_steps,
+    )
+    average = EMA(ema) if ema else None
+    learn.add_cbs([adversarial, average] if average else [adversarial])
+    parent = {"model": str(model), "sha256": file_hash(file)}
+    run = Run.open(out, "gan-finetune", arguments, resume, parent)
+    run.note_learner(learn, discriminator=sum(p.numel() for p in opponent.parameters()))
+    outputs = Outputs(learn, run, average)
+    stateful = {"adversarial": adversarial, **({"ema": average} if average else {})}
+    phases = [Phase(epochs, lr, flat=True)]
+    train(learn, run, phases, outputs.save_model, outputs.show_samples, stateful)
+    return out
+
+
+def _data_of(model: Path, data: str | None, limit: int | None) -> tuple[str, int | None]:
+    """The data and limit asked for, else those that the parent run was trained on."""
+    if data is not None:
+        return data, limit
+    if not (model / "config.json").is_file():
+        raise UsageError(f"{model} is no run folder and does not say its data set: add --data")
+    parent = read_config(model)["arguments"]
+    return parent["data"], limit or parent["limit"]

@@ -1,0 +1,65 @@
+"""Pretraining: L1 from L to ab, on a pretrained encoder."""
+
+from pathlib import Path
+
+from fastai.torch_core import set_seed
+
+from colourgan.callbacks import EMA
+from colourgan.datasets import color_dataloaders
+from colourgan.errors import UsageError
+from colourgan.learners.color import Outputs, choose_device, color_learner
+from colourgan.learners.runs import Run, arguments_of
+from colourgan.learners.training import Phase, train
+
+
+def pretrain(
+    encoder: str = "resnet18",
+    data: str = "stl10",
+    size: int = 64,
+    limit: int | None = None,
+    epochs: int = 10,
+    frozen_epochs: int = 1,
+    batch_size: int = 32,
+    lr: float = 2e-3,
+    encoder_lr_ratio: float = 0.1,
+    weight_decay: float = 0.01,
+    augmentation: str = "flip+crop",
+    self_attention: bool = False,
+    blur: bool = False,
+    decoder_width: float = 1.0,
+    ema: float = 0.0,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    out: Path = Path("runs/pretrain"),
+    resume: bool = False,
+    data_dir: Path | None = None,
+) -> Path:
+    """Trains a generator to predict ab from L by L1 loss; returns the run folder.
+
+    encoder: ARCH[@WEIGHTS]; data: a data set's name or a folder; size: of the square training
+    images in pixels; limit: training images; epochs follow frozen_epochs, in which only the decoder
+    trains; lr: the decoder's highest, the encoder gets lr × encoder_lr_ratio; ema: decay of the
+    average of weights that is saved, 0 for none. Raises UsageError and RunError.
+    """
+    arguments = arguments_of(locals())
+    if epochs + frozen_epochs < 1:
+        raise UsageError("nothing to train: epochs and frozen epochs are both 0")
+    set_seed(seed)
+    where = choose_device(device)
+    dls = color_dataloaders(data, size, batch_size, limit, augmentation, where, data_dir)
+    learn = color_learner(
+        dls, encoder, self_attention, blur, decoder_width, lr, weight_decay, precision
+    )
+    average = EMA(ema) if ema else None
+    learn.add_cbs([average] if average else [])
+    run = Run.open(out, "pretrain", arguments, resume)
+    run.note_learner(learn)
+    phases = [
+        Phase(frozen_epochs, lr, frozen=True),
+        Phase(epochs, (lr * encoder_lr_ratio, lr)),
+    ]
+    outputs = Outputs(learn, run, average)
+    stateful = {"ema": average} if average else {}
+    train(learn, run, phases, outputs.save_model, outputs.show_samples, stateful)
+    return out

@@ -1,0 +1,175 @@
+"""The training loop that every command shares: epochs in phases, saved so that they can go on."""
+
+import math
+import sys
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from fastai.callback.core import Callback
+from fastai.callback.schedule import ParamScheduler, combined_cos
+from fastai.learner import Learner
+from fastai.optimizer import Optimizer
+from tqdm import tqdm
+
+from colourgan import plots
+from colourgan.callbacks import TrainingCallback
+from colourgan.errors import RunError
+from colourgan.learners.runs import Run, set_random_state
+
+
+class Phase(NamedTuple):
+    """Epochs under one schedule: fastai's one-cycle with highest learning rate `lr`.
+
+    lr: a number, or a pair (first, last) spread geometrically over the parameter groups;
+    frozen: train the last parameter group only (and batch norm); flat: keep lr constant.
+    """
+
+    epochs: int
+    lr: float | tuple[float, float]
+    frozen: bool = False
+    flat: bool = False
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> dict: ...
+    def load_state_dict(self, state: dict) -> None: ...
+
+
+class OneCycle(ParamScheduler):
+    """fastai's fit_one_cycle over a phase that is fitted one epoch at a time."""
+
+    def __init__(self, phase: Phase, rates, position: int, start: float = 0.25):
+        # fit_one_cycle's own constants: div 25, div_final 1e5, momentum .95 → .85 → .95
+        lr = combined_cos(start, rates / 25, rates, rates / 1e5)
+        super().__init__({"lr": lr, "mom": combined_cos(start, 0.95, 0.85, 0.95)})
+        self.phase, self.position = phase, position
+
+    def before_batch(self):
+        self._update_val((self.position + self.pct_train) / self.phase.epochs)
+
+
+class Progress(Callback):
+    """One bar for the whole training, with the time left and the newest losses."""
+
+    order = 90
+
+    def __init__(self, bar: tqdm):
+        self.bar = bar
+
+    def after_batch(self):
+        if self.training:
+            self.bar.update()
+            self.bar.set_postfix_str(f"loss {float(self.smooth_loss):.4f}", refresh=False)
+
+
+class StopAtNaN(TrainingCallback):
+    """Ends the training with RunError when the loss is NaN or infinite, before any weight moves."""
+
+    order = 11  # after Precision has closed its autocast
+
+    def after_loss(self):
+        if self.training and not math.isfinite(self.loss.item()):
+            raise RunError(
+                f"the loss is {self.loss.item()} in epoch {self.epoch}, batch {self.iter}: training "
+                "stopped, the last good model is kept; try a lower learning rate or precision fp32"
+            )
+
+    def state_dict(self) -> dict:
+        return {}
+
+
+def train(
+    learn: Learner,
+    run: Run,
+    phases: list[Phase],
+    save_model: Callable[[], None],
+    show_samples: Callable[[int], None] | None = None,
+    stateful: dict[str, Stateful] | None = None,
+) -> None:
+    """Trains through all phases, or what is left of them, saving the run after every epoch.
+
+    save_model writes the model file; show_samples(epoch) draws samples; stateful: further objects
+    whose state belongs to the run (discriminator, averaged weights). Raises RunError on NaN.
+    """
+    stateful = stateful or {}
+    if learn.opt is None:
+        learn.create_opt()
+    done = _restore(learn, run, stateful)
+    schedule = [(phase, i) for phase in phases for i in range(phase.epochs)]
+    steps = len(learn.dls.train)
+    bar = tqdm(
+        total=len(schedule) * steps, initial=done * steps, unit="batch", mininterval=0.5,
+        desc=run.path.name, disable=None, file=sys.stderr,
+    )  # fmt: skip
+    with bar, learn.no_bar(), learn.no_logging():
+        for epoch in range(done, len(schedule)):
+            _fit_epoch(learn, *schedule[epoch], bar)
+            run.history.append(_row(learn, epoch))
+            bar.write(_line(run.history[-1], len(schedule)), file=sys.stderr)
+            if show_samples:
+                show_samples(epoch + 1)
+            _save(learn, run, save_model, stateful)
+
+
+def _fit_epoch(learn: Learner, phase: Phase, position: int, bar: tqdm) -> None:
+    learn.opt.freeze_to(-1 if phase.frozen else 0)
+    if position == 0:
+        learn.opt.clear_state()  # as Learner.freeze and unfreeze do
+    lr = slice(*phase.lr) if isinstance(phase.lr, (tuple, list)) else phase.lr
+    learn.opt.set_hyper("lr", lr)
+    rates = np.array([hyper["lr"] for hyper in learn.opt.hypers])
+    schedule = [] if phase.flat else [OneCycle(phase, rates, position)]
+    learn.fit(1, lr=rates, cbs=[*schedule, Progress(bar), StopAtNaN()], reset_opt=False)
+
+
+def _row(learn: Learner, epoch: int) -> dict:
+    recorder = learn.recorder
+    names = recorder.metric_names[1 : 1 + len(recorder.final_record)]
+    values = (value if isinstance(value, str) else float(value) for value in recorder.final_record)
+    return {"epoch": epoch + 1, **dict(zip(names, values, strict=True))}
+
+
+def _line(row: dict, epochs: int) -> str:
+    values = (
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in row.items()
+        if name != "epoch"
+    )
+    return f"epoch {row['epoch']}/{epochs}: {', '.join(values)}"
+
+
+def _save(learn: Learner, run: Run, save_model: Callable, stateful: dict[str, Stateful]) -> None:
+    save_model()
+    run.write_history()
+    plots.curves(run.history, run.path / "loss.png")
+    run.save_state(
+        {
+            "epoch": len(run.history),
+            "model": learn.model.state_dict(),
+            "optimizer": _optimizer_state(learn.opt),
+            "order": learn.dls.train.rng.getstate(),
+            "extra": {name: part.state_dict() for name, part in stateful.items()},
+        }
+    )
+
+
+def _optimizer_state(opt: Optimizer) -> dict:
+    """fastai's optimizer state in plain lists and numbers, which load without running code."""
+    state = opt.state_dict()
+    hypers = [{name: float(value) for name, value in hyper.items()} for hyper in state["hypers"]]
+    return {"state": list(state["state"]), "hypers": hypers}
+
+
+def _restore(learn: Learner, run: Run, stateful: dict[str, Stateful]) -> int:
+    state = run.load_state()
+    if state is None:
+        return 0
+    learn.model.load_state_dict(state["model"])
+    learn.opt.load_state_dict(state["optimizer"])
+    for name, part in stateful.items():
+        part.load_state_dict(state["extra"][name])
+    version, numbers, gauss = state["order"]
+    learn.dls.train.rng.setstate((version, tuple(numbers), gauss))
+    set_random_state(state["random"])
+    return state["epoch"]

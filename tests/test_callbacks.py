@@ -1,0 +1,270 @@
+import copy
+import io
+import pickle
+from contextlib import nullcontext
+from functools import partial
+
+import pytest
+import torch
+from fastai.callback.core import Callback
+from tiny_training import (
+    BATCH,
+    G_LR,
+    assert_same,
+    batches,
+    changed,
+    make_adversarial,
+    make_learner,
+    weights,
+)
+from torch import nn
+from torch.nn import functional as F
+
+from colourgan.callbacks import EMA, Adversarial, Precision
+from colourgan.errors import RunError, UsageError
+from colourgan.objectives import OBJECTIVES
+
+
+def plain_loop(G, D, data, d_steps, dtype=None):
+    """Five steps of pix2pix's training as one would write them without fastai."""
+    autocast = partial(torch.autocast, "cpu", dtype=dtype) if dtype else nullcontext
+    g_adam = torch.optim.Adam(G.parameters(), lr=G_LR, betas=(0.5, 0.999))
+    d_adam = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    G.train(), D.train()
+    for step in range(1, len(data) // BATCH + 1):
+        batch = data[(step - 1) * BATCH : step * BATCH]
+        L, real = torch.stack([x for x, _ in batch]), torch.stack([y for _, y in batch])
+        with autocast():
+            fake = G(L)
+        fake = fake.float()
+
+        with autocast():
+            on_real, on_fake = D(L, real), D(L, fake.detach())
+        on_real, on_fake = on_real.float(), on_fake.float()
+        real_loss = F.binary_cross_entropy_with_logits(on_real, torch.ones_like(on_real))
+        fake_loss = F.binary_cross_entropy_with_logits(on_fake, torch.zeros_like(on_fake))
+        d_adam.zero_grad()
+        ((real_loss + fake_loss) / 2).backward()
+        d_adam.step()
+
+        if step % d_steps == 0:
+            with autocast():
+                logits = D(L, fake)
+            logits = logits.float()
+            adversarial = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+            g_adam.zero_grad()
+            (100 * F.l1_loss(fake, real) + adversarial).backward()
+            g_adam.step()
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral"])
+@pytest.mark.parametrize("d_steps", [1, 5])
+@pytest.mark.parametrize("mode", [None, "fp32", "bf16"])
+def test_five_steps_equal_a_plain_torch_loop(tmp_path, mode, d_steps, norm):
+    adversarial = make_adversarial(norm, d_steps=d_steps)
+    learn = make_learner(tmp_path, [adversarial, *([Precision(mode)] if mode else [])])
+    G, D = copy.deepcopy(learn.model), make_adversarial(norm).discriminator
+    plain_loop(G, D, batches(5), d_steps, torch.bfloat16 if mode == "bf16" else None)
+    d_start, g_start = weights(adversarial.discriminator), weights(learn.model)
+    learn.fit(1, lr=G_LR)
+    assert_same(learn.model, G.state_dict(), atol=1e-6, rtol=1e-6)
+    assert_same(adversarial.discriminator, D.state_dict(), atol=1e-6, rtol=1e-6)
+    assert changed(adversarial.discriminator, d_start) and changed(learn.model, g_start)
+
+
+def test_five_to_one_moves_the_generator_on_every_fifth_batch_only(tmp_path):
+    moved = []
+    watch = Callback(after_step=lambda self: moved.append(self.train_iter))
+    adversarial = make_adversarial(d_steps=5)
+    learn = make_learner(tmp_path, [adversarial, watch], count=12)
+    learn.fit(1, lr=G_LR)
+    assert moved == [4, 9] and adversarial.steps == 12
+    assert len(adversarial.values["g_loss"]) == 2 and len(adversarial.values["d_loss"]) == 12
+    assert len(learn.recorder.losses) == 12
+
+
+def test_discriminator_answers_with_its_new_weights_under_bf16(tmp_path):
+    seen = []
+    adversarial = make_adversarial("none", lr=0.1)
+    keep = lambda module, inputs, logits: seen.append((inputs[1].detach(), logits.detach()))  # noqa: E731
+    adversarial.discriminator.register_forward_hook(keep)
+    make_learner(tmp_path, [adversarial, Precision("bf16")], count=1).fit(1, lr=G_LR)
+    _, (fake, before_step), (same_fake, after_step) = seen
+    assert torch.equal(fake, same_fake) and before_step.dtype == torch.bfloat16
+    assert (before_step - after_step).abs().mean() > 0.1
+
+
+def test_generators_backward_leaves_no_gradient_in_the_discriminator(tmp_path):
+    adversarial = make_adversarial("none")
+    gradients = []
+
+    def keep(callback):
+        gradients.append([weight.grad.clone() for weight in adversarial.discriminator.parameters()])
+
+    watch = Callback(before_backward=keep, after_backward=keep)
+    make_learner(tmp_path, [adversarial, watch], count=1).fit(1, lr=G_LR)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
+
+
+def test_columns_hold_the_epoch_means_and_loss_stays_l1(tmp_path):
+    adversarial = make_adversarial()
+    learn = make_learner(tmp_path, [adversarial])
+    learn.fit(2, lr=0)
+    names = ["d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy"]
+    assert list(learn.recorder.metric_names) == [
+        "epoch",
+        "train_loss",
+        "valid_loss",
+        *names,
+        "time",
+    ]
+    values = dict(zip(learn.recorder.metric_names[1:], learn.recorder.values[-1], strict=False))
+    for name in names:
+        assert len(adversarial.values[name]) == 5
+        assert values[name] == pytest.approx(sum(adversarial.values[name]) / 5)
+    assert 0.4 < values["d_loss"] < 0.9 and 0.4 < values["g_loss"] < 1.0
+    assert 0 <= values["d_real_accuracy"] <= 1 and 0 < values["d_fake_accuracy"] < 1
+    l1 = [F.l1_loss(learn.model.train()(x[None]), y[None]).item() for x, y in batches(5)]
+    assert values["train_loss"] == pytest.approx(sum(l1) / len(l1), abs=0.05)
+
+
+def test_accuracies_are_the_shares_on_the_right_side_of_zero(tmp_path):
+    class Sure(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(()))
+
+        def forward(self, L, ab):
+            return torch.tensor([1.0, 1.0, 1.0, -1.0]).expand(len(L), 4) + self.shift
+
+    adversarial = Adversarial(Sure(), OBJECTIVES["bce"](), lr=0)
+    make_learner(tmp_path, [adversarial]).fit(1, lr=0)
+    assert adversarial.values["d_real_accuracy"] == [0.75] * 5
+    assert adversarial.values["d_fake_accuracy"] == [0.25] * 5
+
+
+def test_penalty_of_an_objective_reaches_the_discriminator(tmp_path):
+    class Penalized(type(OBJECTIVES["bce"]())):
+        def penalty(self, discriminator, L, real, fake):
+            assert not torch.is_autocast_enabled("cpu") and not fake.requires_grad
+            assert real.dtype == fake.dtype == torch.float32
+            return 1e4 * discriminator.layers[0].weight.square().sum()
+
+    adversarial, plain = make_adversarial("none"), make_adversarial("none")
+    adversarial.objective = Penalized()
+    for callback in (adversarial, plain):
+        make_learner(tmp_path, [callback, Precision("bf16")]).fit(1)
+    norms = [c.discriminator.layers[0].weight.norm() for c in (adversarial, plain)]
+    assert norms[0] < norms[1] - 1e-3
+
+
+def test_lr_find_leaves_everything_as_it_was(tmp_path):
+    adversarial, ema = make_adversarial(d_steps=2), EMA()
+    learn = make_learner(tmp_path, [adversarial, ema, Precision("bf16")])
+    learn.fit(1, lr=G_LR)
+    before = copy.deepcopy([adversarial.state_dict(), ema.state_dict(), learn.opt.state_dict()])
+    generator = weights(learn.model)
+    learn.lr_find(num_it=12, show_plot=False, stop_div=False)
+    after = [adversarial.state_dict(), ema.state_dict(), learn.opt.state_dict()]
+    after[2]["param_groups"][0]["lr"] = before[2]["param_groups"][0]["lr"]  # set by every fit
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+    assert_same(learn.model, generator, rtol=0, atol=0)
+
+
+def test_lr_find_ends_quietly_where_the_losses_explode(tmp_path):
+    adversarial = make_adversarial("none", l1_weight=1e30)
+    learn = make_learner(tmp_path, [adversarial])
+    start, generator = weights(adversarial.discriminator), weights(learn.model)
+    learn.lr_find(
+        start_lr=1, end_lr=1e39, num_it=30, show_plot=False, stop_div=False, suggest_funcs=None
+    )
+    assert len(learn.recorder.losses) < 30
+    assert_same(adversarial.discriminator, start)
+    assert_same(learn.model, generator)
+
+
+def test_validate_and_get_preds_leave_the_discriminator_alone(tmp_path):
+    adversarial = make_adversarial()
+    adversarial.discriminator.eval()
+    learn = make_learner(tmp_path, [adversarial])
+    before = weights(adversarial.discriminator)
+    learn.validate()
+    learn.get_preds()
+    assert not changed(adversarial.discriminator, before) and not adversarial.discriminator.training
+    assert adversarial.steps == 0 and len(learn.metrics) == 0
+    learn.fit(1)
+    assert len(learn.metrics) == 4 and adversarial.steps == 5
+    assert adversarial.discriminator.training
+    learn.fit(1)
+    assert len(learn.metrics) == 4
+    state = copy.deepcopy(adversarial.state_dict())
+    learn.validate()
+    torch.testing.assert_close(adversarial.state_dict(), state, rtol=0, atol=0)
+
+
+def test_removing_it_leaves_a_plain_learner(tmp_path):
+    adversarial = make_adversarial()
+    learn = make_learner(tmp_path, [adversarial])
+    learn.metrics = [F.mse_loss]
+    learn.fit(1)
+    learn.remove_cb(adversarial)
+    assert [metric.name for metric in learn.metrics] == ["mse_loss"]
+    assert not hasattr(learn, "adversarial") and adversarial.learn is None
+    assert b"colourgan" not in pickle.dumps(learn)
+    learn.fit(1)
+
+
+@pytest.mark.parametrize(("loss", "where"), [("l1_loss", 0), ("l1_loss", 1), ("g_loss", None)])
+def test_nan_ends_fit_with_run_error_before_any_step(tmp_path, loss, where):
+    data = batches(3)
+    if where is not None:
+        data[2 * BATCH][where][:] = float("nan" if where else "inf")
+    adversarial = make_adversarial()
+    if where is None:
+        broken = type("Broken", (type(adversarial.objective),), {})
+        broken.g_loss = lambda self, logits: logits.mean() * float("inf")
+        adversarial.objective = broken()
+    learn = make_learner(tmp_path, [adversarial], train=data)
+    with pytest.raises(RunError) as error:
+        learn.fit(1)
+    expected = (
+        f"{loss} is .* in epoch 0, batch {2 if where is not None else 0}: .*last good model is kept"
+    )
+    assert error.match("^" + expected) and "\n" not in str(error.value)
+    nets = (learn.model, adversarial.discriminator)
+    for net in nets:
+        assert all(parameter.isfinite().all() for parameter in net.parameters())
+    assert all(parameter.requires_grad for parameter in nets[1].parameters())
+
+
+def test_nan_in_the_discriminators_loss_is_named(tmp_path):
+    adversarial = make_adversarial("none")
+    adversarial.discriminator.layers[0].bias.data[:] = float("nan")
+    with pytest.raises(RunError, match=r"^d_loss is nan in epoch 0, batch 0"):
+        make_learner(tmp_path, [adversarial]).fit(1)
+
+
+def saved(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_resumed_training_equals_an_uninterrupted_one(tmp_path):
+    def run(epochs, state=None):
+        callbacks = [make_adversarial(d_steps=2), EMA(), Precision("bf16")]
+        learn = make_learner(tmp_path, callbacks)
+        learn.create_opt()
+        parts = [learn.model, learn.opt, *callbacks]
+        for part, part_state in zip(parts, state or [], strict=False):
+            part.load_state_dict(part_state)
+        learn.fit(epochs, lr=G_LR)
+        return saved([part.state_dict() for part in parts])
+
+    torch.testing.assert_close(run(1, run(1)), run(2), rtol=0, atol=0)
+
+
+def test_fewer_than_one_discriminator_step_is_a_usage_error():
+    with pytest.raises(UsageError, match="d_steps must be 1 or more, not 0"):
+        make_adversarial(d_steps=0)

@@ -1,0 +1,339 @@
+"""Evaluation against models whose colors, and so whose rows and comparisons, are known."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from colourgan import evaluate as module
+from colourgan.color import encode
+from colourgan.errors import RunError, UsageError
+from colourgan.evaluate import as_json, evaluate, table
+from colourgan.metrics import METRICS
+
+SIZE, COUNT = 32, 12
+
+
+def photo(seed: int) -> np.ndarray:
+    """(32, 32, 3) uint8, smooth; of middling lightness, so that colors fit into sRGB."""
+    small = np.random.default_rng(seed).integers(90, 160, (4, 5, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((SIZE, SIZE)))
+
+
+def save(folder, pictures: list[np.ndarray]):
+    for part in ("train", "test"):
+        (folder / part).mkdir(parents=True)
+    for number, pixels in enumerate(pictures):
+        Image.fromarray(pixels).save(folder / "test" / f"{number:02d}.png")
+    (folder / "train" / "broken.png").write_text("only test images are opened")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("photos"), [photo(seed) for seed in range(COUNT)])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLOURGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+class Paint(nn.Module):
+    """The true ab of the images in a folder, found by their L: times `factor`, and mirrored for the
+    images that `mirrored` names by their number: as colorful, but elsewhere."""
+
+    def __init__(self, folder, factor: float = 1.0, mirrored=(), size: int = SIZE):
+        super().__init__()
+        files = sorted((folder / "test").iterdir())
+        pixels = np.stack([np.asarray(Image.open(file)) for file in files])
+        self.L, self.ab = encode(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+        for number in mirrored:
+            self.ab[number] = self.ab[number].flip(-1)
+        self.ab *= factor
+        self.arguments = {"size": size}
+        self.dropout = nn.Dropout(0.9)
+        self.batches, self.inference = [], []
+
+    def forward(self, L):
+        assert torch.is_inference_mode_enabled()
+        distances = torch.cdist(L.flatten(1), self.L.flatten(1))
+        assert distances.amin(1).max() < 1e-3
+        self.batches.append(distances.argmin(1).tolist())
+        return self.dropout(self.ab[distances.argmin(1)])
+
+    def seen(self) -> list[int]:
+        return [number for batch in self.batches for number in batch]
+
+
+class Plain(nn.Module):
+    """The same ab everywhere."""
+
+    def __init__(self, value: float):
+        super().__init__()
+        self.value = value
+        self.arguments = {"size": SIZE}
+
+    def forward(self, L):
+        return torch.full((len(L), 2, *L.shape[2:]), self.value)
+
+
+ALL = range(COUNT)
+
+
+def run(models, data, **options):
+    return evaluate(models, data, progress=False, **options)
+
+
+def rows_of(evaluation) -> dict:
+    return {row["name"]: row for row in evaluation.rows}
+
+
+def last_line(evaluation) -> str:
+    return table(evaluation).splitlines()[-1]
+
+
+def test_rows_of_grey_a_perfect_and_a_pale_model(photos):
+    truth = Paint(photos)
+    evaluation = run({"perfect": truth, "pale": Paint(photos, 0.5)}, photos)
+    rows = rows_of(evaluation)
+    assert list(rows) == ["grey", "perfect", "pale", "pale ×2.00 (as colorful as perfect)"]
+    assert set(rows["grey"]) == {
+        *("name", "l1", "psnr", "ssim", "delta_e", "within_5"),
+        *("colorfulness", "colorfulness_true", "delta_colorfulness"),
+    }
+    l1 = truth.ab.abs().mean().item()
+    assert rows["grey"]["l1"] == pytest.approx(l1, rel=1e-4)
+    assert rows["pale"]["l1"] == pytest.approx(l1 / 2, rel=1e-4)
+    assert rows["grey"]["colorfulness"] == pytest.approx(0, abs=0.02)
+    perfect = rows["perfect"]
+    assert perfect["l1"] == pytest.approx(0, abs=1e-6)
+    assert perfect["psnr"] == pytest.approx(100)
+    assert perfect["ssim"] == pytest.approx(1)
+    assert perfect["within_5"] == 1
+    assert perfect["delta_colorfulness"] == pytest.approx(0, abs=1e-3)
+    assert len({row["colorfulness_true"] for row in rows.values()}) == 1
+    assert (evaluation.count, evaluation.size, evaluation.picture) == (COUNT, SIZE, None)
+
+
+def test_the_matched_row_is_as_colorful_as_its_model(photos):
+    evaluation = run({"vivid": Paint(photos, 0.9), "pale": Paint(photos, 0.3, ALL)}, photos)
+    (comparison,) = evaluation.comparisons
+    rows = rows_of(evaluation)
+    vivid, rival = rows["vivid"], rows[comparison["against"]]
+    assert comparison["against"] == f"pale ×{comparison['factor']:.2f} (as colorful as vivid)"
+    assert comparison["factor"] == pytest.approx(3, rel=0.1)
+    assert rival["colorfulness"] == pytest.approx(vivid["colorfulness"], rel=1e-3)
+    assert comparison["l1_difference"] == pytest.approx(rival["l1"] - vivid["l1"], abs=1e-6)
+    assert comparison["relative"] == pytest.approx(1 - vivid["l1"] / rival["l1"], abs=1e-4)
+    low, high = comparison["interval"]
+    assert low < comparison["l1_difference"] < high
+    assert comparison["relative_interval"] == pytest.approx([low / rival["l1"], high / rival["l1"]])
+
+
+def numbers(line: str) -> list[float]:
+    return [float(number) for number in re.findall(r"(-?[\d.]+) %", line.replace("95 %", ""))]
+
+
+def test_a_better_model_is_said_to_be_under(photos):
+    evaluation = run({"pale": Paint(photos, 0.5, ALL), "gan": Paint(photos, 0.9)}, photos)
+    (comparison,) = evaluation.comparisons
+    assert (comparison["model"], comparison["base"]) == ("gan", "pale")
+    line = last_line(evaluation)
+    assert line.startswith("gan: L1 ")
+    assert " under pale at matched saturation, 95 % interval " in line
+    share, low, high = numbers(line)
+    assert 0 < low < share < high
+    assert share == pytest.approx(100 * comparison["relative"], abs=0.051)
+
+
+def test_a_worse_model_is_said_to_be_worse(photos):
+    evaluation = run({"gan": Paint(photos, 1.0, ALL), "pale": Paint(photos, 0.5)}, photos)
+    assert evaluation.comparisons[0]["relative"] < 0
+    assert evaluation.comparisons[0]["interval"][1] < 0
+    line = last_line(evaluation)
+    assert line.startswith("gan: worse than pale at matched saturation, L1 ")
+    assert " over it, " in line
+    share, low, high = numbers(line)
+    assert 0 < low < share < high
+
+
+def test_a_model_better_and_worse_by_turns_is_no_better(photos):
+    models = {"gan": Paint(photos, 0.9, range(0, COUNT, 2))}
+    models["pale"] = Paint(photos, 0.4, range(1, COUNT, 2))
+    evaluation = run(models, photos)
+    low, high = evaluation.comparisons[0]["interval"]
+    assert low < 0 < high
+    assert last_line(evaluation).startswith("gan: no better than pale at matched saturation, L1 ")
+
+
+def test_more_saturation_alone_is_no_better(photos):
+    # The matching is not exact: were its rounding counted, equal models would differ.
+    models = {"gan": Paint(photos, 0.91, ALL), "pretrain": Paint(photos, 0.37, ALL)}
+    evaluation = run(models, photos)
+    (comparison,) = evaluation.comparisons
+    assert comparison["factor"] == pytest.approx(0.91 / 0.37, rel=1e-3)
+    assert comparison["relative"] == pytest.approx(0, abs=5e-4)
+    assert "gan: no better than pretrain" in last_line(evaluation)
+
+
+def test_a_pair_that_cannot_be_matched_is_left_out_with_its_reason(photos):
+    models = {"blank": Plain(0.0), "a": Paint(photos), "b": Paint(photos, 0.5)}
+    evaluation = run(models, photos)
+    assert [row["name"] for row in evaluation.rows[:4]] == ["grey", "blank", "a", "b"]
+    assert [row["name"] for row in evaluation.rows[4:]] == ["b ×2.00 (as colorful as a)"]
+    assert len(evaluation.comparisons) == 1
+    assert len(evaluation.left_out) == 2
+    assert evaluation.left_out[0].startswith("a is not compared with blank: no saturation factor")
+    assert table(evaluation).splitlines()[-2:] == evaluation.left_out
+    assert json.loads(as_json(evaluation))["left_out"] == evaluation.left_out
+
+
+def test_every_pair_of_three_models_is_compared(photos):
+    models = {str(factor): Paint(photos, factor) for factor in (1.0, 0.5, 0.25)}
+    evaluation = run(models, photos)
+    pairs = [(each["model"], each["base"]) for each in evaluation.comparisons]
+    assert pairs == [("1.0", "0.5"), ("1.0", "0.25"), ("0.5", "0.25")]
+    assert len(evaluation.rows) == 1 + 3 + 3
+
+
+def test_one_image_gives_rows_and_no_comparison(photos):
+    evaluation = run({"a": Paint(photos), "b": Paint(photos, 0.5)}, photos, limit=1)
+    assert (evaluation.count, len(evaluation.rows), evaluation.comparisons) == (1, 3, [])
+    assert evaluation.left_out == ["a is not compared with b: one image gives no interval"]
+
+
+def test_pictures_without_color_count(tmp_path):
+    grey = photo(0)[:, :, :1].repeat(3, axis=2)
+    folder = save(tmp_path, [grey, 255 - grey])
+    evaluation = run({"a": Plain(0.0), "b": Plain(0.0)}, folder)
+    assert evaluation.count == 2
+    assert [each["relative"] for each in evaluation.comparisons] == [pytest.approx(0, abs=1e-3)]
+    assert "no better" in last_line(evaluation)
+
+
+def test_limit_takes_the_first_of_one_shuffled_order(photos):
+    order, again, first, other = (Paint(photos) for _ in range(4))
+    run({"order": order, "again": again}, photos, batch_size=5)
+    assert [len(batch) for batch in order.batches] == [5, 5, 2]
+    assert sorted(order.seen()) == list(ALL) != order.seen()
+    assert again.seen() == order.seen()
+    evaluation = run({"first": first}, photos, limit=4)
+    assert evaluation.count == 4
+    assert first.seen() == order.seen()[:4]
+    run({"other": other}, photos, seed=1)
+    assert sorted(other.seen()) == list(ALL) and other.seen() != order.seen()
+
+
+def test_batches_change_no_number(photos):
+    models = {"gan": Paint(photos, 0.9), "pale": Paint(photos, 0.5, ALL)}
+    whole, parts = (run(models, photos, batch_size=size) for size in (64, 5))
+    for one, other in zip(whole.rows, parts.rows, strict=True):
+        assert one.pop("name") == other.pop("name")
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_size_is_the_models_own_unless_given(photos):
+    assert run({"a": Paint(photos), "b": Paint(photos)}, photos).size == SIZE
+    models = {"a": Plain(0.1), "small": Plain(0.1)}
+    models["small"].arguments = {"size": 16}
+    with pytest.raises(UsageError, match=r"a 32, small 16.*--size"):
+        run(models, photos)
+    assert run(models, photos, size=24).size == 24
+
+
+def test_a_model_that_does_not_know_its_size_needs_one(photos):
+    unknown = Plain(0.1)
+    del unknown.arguments
+    with pytest.raises(UsageError, match=r"x unknown.*--size"):
+        run({"x": unknown}, photos)
+    assert run({"x": unknown}, photos, size=SIZE).count == COUNT
+
+
+@pytest.mark.parametrize("option", [{"size": 8}, {"limit": 0}, {"batch_size": 0}, {"limit": -3}])
+def test_numbers_too_small_are_refused(photos, option):
+    (name, value), *_ = option.items()
+    with pytest.raises(UsageError, match=f"{name.replace('_', ' ')} {value} is too small"):
+        run({"a": Plain(0.1)}, photos, **option)
+
+
+def test_a_model_that_predicts_nan_is_named(photos):
+    with pytest.raises(RunError, match="broken one predicts values that are not finite"):
+        run({"fine": Plain(0.1), "broken one": Plain(float("nan"))}, photos)
+
+
+def test_json_has_all_that_was_measured(photos):
+    evaluation = run({"gan": Paint(photos), "pale": Paint(photos, 0.5)}, photos)
+    content = json.loads(as_json(evaluation))
+    assert list(content) == ["rows", "comparisons", "left_out", "data", "size", "images"]
+    assert content["rows"] == evaluation.rows
+    assert content["comparisons"] == evaluation.comparisons
+    assert (content["images"], content["data"], content["size"]) == (COUNT, str(photos), SIZE)
+    (comparison,) = content["comparisons"]
+    named = {"model", "against", "factor", "l1_difference", "interval", "relative"}
+    assert named <= set(comparison)
+
+
+def test_table_is_aligned_and_narrow_for_long_names(photos):
+    names = ["runs/cifar10/a-resnet20-pretrained-for-ten-epochs-and-then-some", "b"]
+    evaluation = run(dict(zip(names, (Paint(photos), Paint(photos, 0.5)), strict=True)), photos)
+    lines = table(evaluation).splitlines()
+    assert lines[0] == f"{photos}, test images: 12 of 32×32 pixels"
+    numeric = [line for line in lines if re.search(r"\d%$", line)]
+    assert len(numeric) == len(evaluation.rows)
+    assert {len(line) for line in numeric} == {len(lines[2])}
+    assert len(lines[2]) <= 115
+    text = "".join(line[: module.NAME_WIDTH].strip() for line in lines)
+    assert names[0] in text
+    assert re.search(r"^grey +0\.\d{4} .* 0\.0 .*%$", table(evaluation), re.MULTILINE)
+
+
+def test_a_new_metric_has_its_column(photos, monkeypatch):
+    monkeypatch.setitem(METRICS, "worst", lambda pred, target: torch.full((len(pred.lab),), 7.5))
+    evaluation = run({"a": Plain(0.1)}, photos)
+    assert evaluation.rows[1]["worst"] == 7.5
+    heading, _, row = table(evaluation).splitlines()[2:5]
+    assert heading.endswith("  worst")
+    assert row.endswith("  7.5000")
+
+
+def test_out_holds_table_json_and_picture(photos, tmp_path):
+    out = tmp_path / "new" / "folder"
+    evaluation = run({"a": Paint(photos), "b": Paint(photos, 0.5)}, photos, out=out)
+    assert sorted(file.name for file in out.iterdir()) == [
+        *("evaluation.json", "evaluation.png", "evaluation.txt"),
+    ]
+    assert (out / "evaluation.txt").read_text("utf-8") == table(evaluation) + "\n"
+    assert (out / "evaluation.json").read_text("utf-8") == as_json(evaluation) + "\n"
+    assert evaluation.picture == out / "evaluation.png"
+    with Image.open(evaluation.picture) as picture:
+        assert picture.width > 4 * SIZE and picture.height > 8 * SIZE
+
+
+def test_picture_shows_grey_each_model_and_the_truth(photos, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(module, "grid", lambda *arguments: drawn.append(arguments))
+    truth = Paint(photos)
+    run({"perfect": truth, "pale": Paint(photos, 0.5)}, photos, out=tmp_path)
+    ((rows, _, titles),) = drawn
+    assert titles == ["grey", "perfect", "pale", "true"]
+    assert len(rows) == 8
+    for number, (grey, perfect, pale, true) in zip(truth.seen(), rows, strict=False):
+        assert torch.equal(true, torch.tensor(photo(number)).permute(2, 0, 1) / 255)
+        assert torch.allclose(perfect, true, atol=1e-3)
+        assert (grey == grey[:1]).all() and not torch.allclose(grey, true, atol=1e-2)
+        assert not torch.allclose(pale, true, atol=1e-2)
+
+
+def test_progress_is_shown_on_stderr_if_wanted(photos, capsys):
+    evaluate({"some model": Plain(0.1)}, photos)
+    shown = capsys.readouterr()
+    assert "some model: predicting" in shown.err and "some model: measuring" in shown.err
+    evaluate({"some model": Plain(0.1)}, photos, progress=False)
+    assert shown.out == "" and capsys.readouterr() == ("", "")
