@@ -127,10 +127,9 @@ def _columns(history: list[Mapping]) -> tuple[list[float], dict[str, list[float]
 
 def _number(value) -> float:
     try:
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError):
         return math.nan
-    return number if math.isfinite(number) else math.nan
 
 
 def _panels(columns: Mapping[str, list[float]]) -> dict[str, dict[str, list[float]]]:
@@ -175,5 +174,5 @@ def _draw(axes: Axes, label: str, epochs: list[float], columns: Mapping[str, lis
 
 def _spread(columns: Mapping[str, list[float]]) -> float:
     """The largest of all values over the smallest; 0 if one is not positive."""
-    values = [value for column in columns.values() for value in column if not math.isnan(value)]
+    values = [value for column in columns.values() for value in column if math.isfinite(value)]
     return max(values) / min(values) if min(values) > 0 else 0.0

@@ -137,6 +137,22 @@ def test_the_matched_row_is_as_colorful_as_its_model(photos):
     assert comparison["relative_interval"] == pytest.approx([low / rival["l1"], high / rival["l1"]])
 
 
+def test_the_interval_is_the_bootstraps_of_the_differences(photos, monkeypatch):
+    drawn = []
+
+    def interval(differences, seed):
+        drawn.append((differences, seed))
+        return -0.25, 0.5
+
+    monkeypatch.setattr(module, "bootstrap_interval", interval)
+    models = {"vivid": Paint(photos, 0.9), "pale": Paint(photos, 0.3, ALL)}
+    (comparison,) = run(models, photos, seed=7).comparisons
+    ((differences, seed),) = drawn
+    assert comparison["interval"] == [-0.25, 0.5]
+    assert (len(differences), seed) == (COUNT, 7)
+    assert differences.mean().item() == pytest.approx(comparison["l1_difference"])
+
+
 def numbers(line: str) -> list[float]:
     return [float(number) for number in re.findall(r"(-?[\d.]+) %", line.replace("95 %", ""))]
 
@@ -209,9 +225,10 @@ def test_one_image_gives_rows_and_no_comparison(photos):
     assert evaluation.left_out == ["a is not compared with b: one image gives no interval"]
 
 
-def test_pictures_without_color_count(tmp_path):
-    grey = photo(0)[:, :, :1].repeat(3, axis=2)
-    folder = save(tmp_path, [grey, 255 - grey])
+@pytest.mark.parametrize("darker", [1, 0])
+def test_pictures_without_color_count(tmp_path, darker):
+    grey = photo(0)[:, :, :1].repeat(3, axis=2) * np.uint8(darker)
+    folder = save(tmp_path, [grey, grey // 2])
     evaluation = run({"a": Plain(0.0), "b": Plain(0.0)}, folder)
     assert evaluation.count == 2
     assert [each["relative"] for each in evaluation.comparisons] == [pytest.approx(0, abs=1e-3)]
@@ -295,12 +312,14 @@ def test_table_is_aligned_and_narrow_for_long_names(photos):
 
 
 def test_a_new_metric_has_its_column(photos, monkeypatch):
-    monkeypatch.setitem(METRICS, "worst", lambda pred, target: torch.full((len(pred.lab),), 7.5))
-    evaluation = run({"a": Plain(0.1)}, photos)
-    assert evaluation.rows[1]["worst"] == 7.5
-    heading, _, row = table(evaluation).splitlines()[2:5]
-    assert heading.endswith("  worst")
-    assert row.endswith("  7.5000")
+    monkeypatch.setitem(METRICS, "redness", lambda pred, target: pred.lab[:, 1].mean((1, 2)) * 1e5)
+    evaluation = run({"a": Plain(0.5)}, photos)
+    assert evaluation.rows[1]["redness"] == 55e5
+    heading, grey, row = table(evaluation).splitlines()[2:5]
+    assert heading.endswith("  redness")
+    assert grey.endswith("  0.0000")
+    assert row.endswith("  5500000.0000")
+    assert len(heading) == len(grey) == len(row)
 
 
 def test_out_holds_table_json_and_picture(photos, tmp_path):

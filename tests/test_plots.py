@@ -82,7 +82,7 @@ def test_titles_must_match_the_pictures(rows, columns, titles, tmp_path):
 
 @pytest.fixture
 def drawn(tmp_path, monkeypatch):
-    """A function from a history to {label of the y axis: {name: (x, y)}}."""
+    """A function from a history to {label of the y axis: {name: (x, y)}}, and its figures."""
     figures = []
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: (figures.append(f), save(f, *a, **k)))
@@ -97,6 +97,7 @@ def drawn(tmp_path, monkeypatch):
             lines[axes.get_ylabel()] = {x.get_label(): tuple(x.get_xydata().T) for x in axes.lines}
         return lines
 
+    draw.figures = figures
     return draw
 
 
@@ -135,6 +136,20 @@ def test_text_is_read_and_what_is_no_number_leaves_a_gap(drawn):
 def test_epochs_that_start_anew_are_drawn_one_after_another(epochs, drawn):
     history = [{"epoch": epoch, "train_loss": 1.0} for epoch in epochs]
     assert drawn(history)["loss"]["train_loss"][0].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"),
+    [
+        ([1e5, 2, 1, 1], "log"),
+        ([9, 2, 1, 1], "linear"),
+        ([1e5, -1, 1, 1], "linear"),
+        ([math.inf, 2, 1, 1], "linear"),
+    ],
+)
+def test_a_first_loss_that_dwarfs_the_others_makes_the_axis_logarithmic(losses, scale, drawn):
+    drawn([{"train_loss": loss} for loss in losses])
+    assert drawn.figures[0].axes[0].get_yscale() == scale
 
 
 def test_a_history_without_numbers_writes_nothing(tmp_path):

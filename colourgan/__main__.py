@@ -1,0 +1,3 @@
+from colourgan.cli import main
+
+main()

@@ -1,0 +1,303 @@
+"""The command line: one short function a command. Nothing heavy is imported before it is needed."""
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from colourgan.errors import RunError, UsageError
+
+app = typer.Typer(
+    name="colourgan",
+    help="Transfer learning for image colorization: pretrain, gan-finetune, evaluate, colorize. "
+    "`colourgan list` names the encoders, data sets and other parts to choose from. "
+    "--debug, anywhere, shows the traceback of an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DataDir = Annotated[
+    Path | None, Option(help="Where named data sets live. [default: fastai's data folder]")
+]
+Device = Annotated[str, Option(help="cpu, cuda, mps, …; auto takes a GPU if there is one.")]
+Precision = Annotated[str, Option(help="auto, fp32, bf16 or fp16; auto: bf16 where it is fast.")]
+Seed = Annotated[int, Option(help="Of everything random.")]
+Limit = Annotated[int | None, Option(help="How many images at most. [default: all]")]
+Epochs = Annotated[int, Option(help="Epochs that train the whole network.")]
+BatchSize = Annotated[int, Option(help="Images in a batch.")]
+Augmentation = Annotated[str, Option(help="none, flip or flip+crop, drawn for each image.")]
+Ema = Annotated[float, Option(help="Decay of the average of weights that is saved; 0: none.")]
+Out = Annotated[Path | None, Option(help="Run folder to make. [default: a new one in runs/]")]
+Resume = Annotated[bool, Option("--resume", help="Go on with the run in --out, as it was started.")]
+TrustPickle = Annotated[
+    bool, Option("--trust-pickle", help="Load a .pkl model, which can run any code on loading.")
+]
+Size = Annotated[
+    int | None,
+    Option(help="Side of the images in pixels. [default: the data set's own, 64 for a folder]"),
+]
+
+
+@app.command()
+def pretrain(
+    context: typer.Context,
+    encoder: Annotated[
+        str, Option(help="ARCH[@WEIGHTS]; WEIGHTS: a file, none or packaged. [published if left out]")
+    ] = "resnet18",
+    data: Annotated[str, Option(help="A data set's name or a folder of images.")] = "stl10",
+    size: Size = None,
+    limit: Limit = None,
+    epochs: Epochs = 10,
+    frozen_epochs: Annotated[int, Option(help="Epochs before these that train the decoder.")] = 1,
+    batch_size: BatchSize = 32,
+    lr: Annotated[float, Option(help="Highest learning rate of the decoder (one-cycle).")] = 2e-3,
+    encoder_lr_ratio: Annotated[float, Option(help="The encoder's learning rate over it.")] = 0.1,
+    weight_decay: Annotated[float, Option(help="Decoupled, as in AdamW.")] = 0.01,
+    augmentation: Augmentation = "flip+crop",
+    self_attention: Annotated[bool, Option(help="One self-attention layer.")] = False,
+    blur: Annotated[bool, Option(help="Blur after each enlargement, against checkers.")] = False,
+    decoder_width: Annotated[float, Option(help="Channels of the decoder, as a factor.")] = 1.0,
+    ema: Ema = 0.0,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    out: Out = None,
+    resume: Resume = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Train a generator to predict color from lightness, on a pretrained encoder."""
+    from colourgan.learners import pretrain
+
+    _train(pretrain, context)
+
+
+@app.command("gan-finetune")
+def gan_finetune(
+    context: typer.Context,
+    model: Annotated[Path | None, Argument(help="A pretrain run or model file.")] = None,
+    data: Annotated[
+        str | None, Option(help="A data set's name or a folder. [default: the pretrain run's]")
+    ] = None,
+    discriminator: Annotated[str, Option(help="See `colourgan list discriminators`.")] = "patchgan",
+    norm: Annotated[str, Option(help="Its norm: batch, instance, spectral or none.")] = "batch",
+    objective: Annotated[str, Option(help="See `colourgan list objectives`.")] = "bce",
+    l1_weight: Annotated[float, Option(help="Weight of L1 beside the adversarial loss.")] = 100.0,
+    limit: Limit = None,
+    epochs: Epochs = 5,
+    batch_size: BatchSize = 16,
+    lr: Annotated[float, Option(help="Learning rate of the generator.")] = 2e-4,
+    d_lr: Annotated[float, Option(help="Learning rate of the discriminator.")] = 2e-4,
+    beta1: Annotated[float, Option(help="Adam's, of both.")] = 0.5,
+    beta2: Annotated[float, Option(help="Adam's, of both.")] = 0.999,
+    d_steps: Annotated[int, Option(help="Discriminator steps for each generator step.")] = 1,
+    augmentation: Augmentation = "flip+crop",
+    ema: Ema = 0.999,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    out: Out = None,
+    resume: Resume = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Sharpen a pretrained generator against a PatchGAN."""
+    from colourgan.learners import gan_finetune
+
+    _train(gan_finetune, context)
+
+
+@app.command("train-encoder")
+def train_encoder(
+    context: typer.Context,
+    arch: Annotated[str, Option(help="See `colourgan list encoders`.")] = "resnet20",
+    data: Annotated[str, Option(help="A data set or folder with a folder a class.")] = "cifar10",
+    size: Size = None,
+    limit: Limit = None,
+    epochs: Epochs = 30,
+    batch_size: BatchSize = 128,
+    lr: Annotated[float, Option(help="Highest learning rate (one-cycle SGD).")] = 0.2,
+    weight_decay: Annotated[float, Option(help="Decoupled from the gradient.")] = 5e-3,
+    label_smoothing: Annotated[float, Option(help="Share given to the wrong classes.")] = 0.0,
+    augmentation: Augmentation = "flip+crop",
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    out: Out = None,
+    resume: Resume = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Train an encoder as a classifier; its encoder.safetensors serves as ARCH@FILE."""
+    from colourgan.learners import train_encoder
+
+    _train(train_encoder, context)
+
+
+@app.command()
+def evaluate(
+    models: Annotated[list[Path], Argument(help="Run folders or model files.")],
+    data: Annotated[
+        str | None, Option(help="A data set's name or a folder. [default: the first run's]")
+    ] = None,
+    size: Annotated[
+        int | None, Option(help="Side of the test images in pixels. [default: the models']")
+    ] = None,
+    limit: Limit = None,
+    batch_size: BatchSize = 64,
+    json: Annotated[bool, Option("--json", help="Print JSON instead of the table.")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Annotated[Path, Option(help="Folder for table and picture.")] = Path("evaluation"),
+    data_dir: DataDir = None,
+    trust_pickle: TrustPickle = False,
+) -> None:
+    """Compare models on test images: one table and one picture for all."""
+    from colourgan.evaluate import as_json, evaluate, table
+    from colourgan.learners import choose_device, data_of
+    from colourgan.models import load_model, names_of
+
+    loaded = {name: load_model(path, trust_pickle) for name, path in names_of(models).items()}
+    data = data or data_of(models[0])
+    device = str(choose_device(device))
+    result = evaluate(loaded, data, size, limit, batch_size, device, seed, data_dir, out)
+    print(as_json(result) if json else table(result))
+    _done("table and picture", out / "evaluation.txt", result.picture)
+
+
+@app.command()
+def colorize(
+    inputs: Annotated[list[Path], Argument(help="Pictures and folders of pictures.")],
+    model: Annotated[Path, Option(help="A run folder or model file.")],
+    out: Annotated[Path, Option(help="Folder for the colored pictures (PNG).")],
+    size: Annotated[
+        int | None,
+        Option(help="Shorter side at which color is predicted. [default: the model's own]"),
+    ] = None,
+    device: Device = "auto",
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace pictures in --out.")] = False,
+    sheet: Annotated[
+        Path | None, Option(help="Also draw one picture of all, grey beside color.")
+    ] = None,
+    trust_pickle: TrustPickle = False,
+) -> None:
+    """Color pictures of any size and kind, at full resolution."""
+    from colourgan.colorize import Colorizer, colorize_files, colorize_sheet
+    from colourgan.learners import choose_device
+    from colourgan.models import load_model
+
+    generator = load_model(model, trust_pickle)
+    colorizer = Colorizer(generator, size or generator.arguments["size"], choose_device(device))
+    pairs = colorize_files(inputs, colorizer, out, overwrite=overwrite)
+    if sheet:
+        colorize_sheet(pairs, sheet)
+    _done(f"{len(pairs)} colored", *[target for _, target in pairs[:3]], sheet)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, Argument(help="A run folder or model file.")],
+    to: Annotated[str, Option(help="fastai, safetensors or torchscript.")],
+    out: Annotated[
+        Path | None, Option(help="File to write. [default: named after the model, in this folder]")
+    ] = None,
+    trust_pickle: TrustPickle = False,
+) -> None:
+    """Write a model as a fastai pickle, a safetensors file or TorchScript."""
+    from colourgan.learners import export
+
+    _done("exported", export(model, to, out, trust_pickle))
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[str, Argument(help="encoders, datasets, discriminators, …; all if left out.")]
+    = "all",
+) -> None:  # fmt: skip
+    """Name the parts to choose from."""
+    from colourgan import registries
+
+    found = registries()
+    if kind != "all" and kind not in found:
+        raise UsageError(f"nothing is called '{kind}': choices: {', '.join(found)}")
+    for plural in found if kind == "all" else [kind]:
+        print(f"{plural}:")
+        for name, entry in found[plural].items():
+            print(f"  {name:20} {(entry.__doc__ or '').strip().splitlines()[0]}")
+
+
+def _train(command, context: typer.Context) -> None:
+    """Calls a training command with its options; a resumed run keeps those it was started with."""
+    options = dict(context.params)
+    if options["resume"]:
+        options = _resumed(options, context)
+    run = command(**options)
+    _done("run", run)
+
+
+def _resumed(options: dict, context: typer.Context) -> dict:
+    from colourgan.learners import read_config
+
+    if options["out"] is None:
+        raise UsageError("--resume needs the run's folder: add --out RUN")
+    kept = read_config(options["out"])["arguments"]
+    for name in options.keys() & kept.keys():
+        given = context.get_parameter_source(name).name == "COMMANDLINE"
+        if not given:
+            options[name] = kept[name]
+    return options
+
+
+def _done(what: str, *paths: Path | None) -> None:
+    """Names on stderr what was made: stdout belongs to tables and JSON."""
+    print(f"{what}: {', '.join(str(path) for path in paths if path)}", file=sys.stderr)
+
+
+def main() -> None:
+    """Runs the command line; every error a user can cause is one line on stderr."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(arguments, standalone_mode=False, prog_name="colourgan")
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        code, line = _explain(error)
+        print(f"colourgan: {line}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code or 0)
+
+
+def _interrupt(number, frame) -> None:
+    raise KeyboardInterrupt
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """Exit code and line for an error."""
+    if hasattr(error, "format_message"):  # Typer's own, whose class differs between its versions
+        path = getattr(getattr(error, "ctx", None), "command_path", "colourgan")
+        return 2, f"{error.format_message()} (see {path} --help)"
+    if isinstance(error, UsageError):
+        return 2, str(error)
+    if isinstance(error, RunError):
+        return 1, str(error)
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return 130, "interrupted: what was finished is kept; a run goes on with --resume --out RUN"
+    if isinstance(error, BrokenPipeError):
+        return 1, "the reader of the output went away"
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return 1, "out of memory: use a smaller --batch-size or --size"
+    first = (str(error).splitlines() or [""])[0]
+    return 1, f"failed: {type(error).__name__}: {first} (--debug shows where)"
+
+
+if __name__ == "__main__":
+    main()
