@@ -49,7 +49,8 @@ Size = Annotated[
 def pretrain(
     context: typer.Context,
     encoder: Annotated[
-        str, Option(help="ARCH[@WEIGHTS]; WEIGHTS: a file, none or packaged. [published if left out]")
+        str,
+        Option(help="ARCH[@WEIGHTS]; WEIGHTS: a file, none or packaged. [published if left out]"),
     ] = "resnet18",
     data: Annotated[str, Option(help="A data set's name or a folder of images.")] = "stl10",
     size: Size = None,
@@ -219,15 +220,26 @@ def list_names(
     = "all",
 ) -> None:  # fmt: skip
     """Name the parts to choose from."""
-    from colourgan import registries
-
-    found = registries()
+    found = _registries()
     if kind != "all" and kind not in found:
         raise UsageError(f"nothing is called '{kind}': choices: {', '.join(found)}")
     for plural in found if kind == "all" else [kind]:
         print(f"{plural}:")
         for name, entry in found[plural].items():
             print(f"  {name:20} {(entry.__doc__ or '').strip().splitlines()[0]}")
+
+
+def _registries() -> dict:
+    """What can be chosen from: plural → registry."""
+    from colourgan.datasets import DATASETS
+    from colourgan.discriminators import DISCRIMINATORS
+    from colourgan.encoders import ENCODERS
+    from colourgan.generators import GENERATORS
+    from colourgan.metrics import METRICS
+    from colourgan.objectives import OBJECTIVES
+
+    every = (ENCODERS, DATASETS, GENERATORS, DISCRIMINATORS, OBJECTIVES, METRICS)
+    return {registry.kind + "s": registry for registry in every}
 
 
 def _train(command, context: typer.Context) -> None:

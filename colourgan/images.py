@@ -151,12 +151,11 @@ def _srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 @lru_cache(maxsize=8)  # building one takes ten times as long as reading a small picture
 def _to_srgb(mode: str, icc: bytes | None) -> ImageCms.ImageCmsTransform | None:
     """None without a profile that is whole and for these channels, as viewers treat it too."""
-    if not icc and mode != "LAB":
+    if not icc:
         return None
     try:
-        lab = ImageCms.createProfile("LAB")
         return ImageCms.buildTransform(
-            lab if mode == "LAB" else ImageCms.ImageCmsProfile(BytesIO(icc)),
+            ImageCms.ImageCmsProfile(BytesIO(icc)),
             ImageCms.createProfile("sRGB"),
             mode,
             "RGB",

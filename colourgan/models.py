@@ -1,6 +1,7 @@
 """One generator as one safe file, and the ways out of colourgan: fastai pickle, TorchScript."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -73,14 +74,33 @@ def model_file(path: Path | str) -> Path:
     path = Path(path)
     file = path / MODEL_NAME if path.is_dir() else path
     if not file.is_file():
-        where = f"run folder {path} holds no {MODEL_NAME} yet" if path.is_dir() else f"no file {path}"
+        where = (
+            f"run folder {path} holds no {MODEL_NAME} yet" if path.is_dir() else f"no file {path}"
+        )
         raise UsageError(f"{where}: name a run folder or a model file")
     return file
 
 
+def names_of(paths: Iterable[Path | str]) -> dict[str, Path]:
+    """A name for each model: its run folder's or file's, with more of its path where two are alike."""
+    paths = [Path(path) for path in paths]
+    for depth in range(1, 1 + max(len(path.absolute().parts) for path in paths)):
+        names = ["/".join(_named(path).parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return dict(zip(names, paths, strict=True))
+    raise UsageError(f"a model is named twice: {', '.join(map(str, paths))}")
+
+
+def _named(path: Path) -> Path:
+    path = model_file(path).absolute()
+    return path.parent if path.name == MODEL_NAME else path.with_suffix("")
+
+
 def _check(metadata: dict, path: Path) -> None:
     if metadata.get("kind") != "generator":
-        raise UsageError(f"{path} holds an {metadata.get('kind', 'unknown thing')}, not a generator")
+        raise UsageError(
+            f"{path} holds an {metadata.get('kind', 'unknown thing')}, not a generator"
+        )
     if metadata["format_version"] > FORMAT_VERSION:
         raise RunError(
             f"{path} has format {metadata['format_version']}, this colourgan reads up to "

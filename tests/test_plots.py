@@ -143,7 +143,8 @@ def test_epochs_that_start_anew_are_drawn_one_after_another(epochs, drawn):
     [
         ([1e5, 2, 1, 1], "log"),
         ([9, 2, 1, 1], "linear"),
-        ([1e5, -1, 1, 1], "linear"),
+        ([1e5, -1, 0, 1], "linear"),
+        ([1e5, 0, 1, 1], "linear"),
         ([math.inf, 2, 1, 1], "linear"),
     ],
 )

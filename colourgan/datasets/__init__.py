@@ -5,11 +5,12 @@ from colourgan.datasets.loaders import (
     AUGMENTATIONS,
     CachedDL,
     color_dataloaders,
+    empty_dataloaders,
     labelled_dataloaders,
     test_files,
     training_parts,
 )
-from colourgan.datasets.sources import DATASETS, dataset_root
+from colourgan.datasets.sources import DATASETS, dataset_root, native_size
 
 __all__ = [
     "AUGMENTATIONS",
@@ -19,7 +20,9 @@ __all__ = [
     "cached_images",
     "color_dataloaders",
     "dataset_root",
+    "empty_dataloaders",
     "labelled_dataloaders",
+    "native_size",
     "test_files",
     "training_parts",
 ]

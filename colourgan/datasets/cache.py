@@ -103,7 +103,9 @@ def _build(files, size, wanted, skip_colorless, path: Path, index: Path) -> None
 
 def _decoded(files, size: int, skip_colorless: bool, wanted: int | None) -> Iterator[bytes | str]:
     """For each file its pixels as bytes, or the reason why it is left out."""
-    bar = tqdm(total=wanted or len(files), desc="decoding images", unit="img", delay=1.0, leave=False)
+    bar = tqdm(
+        total=wanted or len(files), desc="decoding images", unit="img", delay=1.0, leave=False
+    )
     with bar, ThreadPoolExecutor() as pool:
         for start in range(0, len(files), CHUNK):
             chunk = files[start : start + CHUNK]

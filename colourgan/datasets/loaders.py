@@ -11,8 +11,8 @@ import torch
 from fastai.data.core import DataLoaders, TfmdDL, TfmdLists
 from fastai.torch_core import TensorCategory, TensorImage, TensorImageBW
 from fastai.vision.augment import RandTransform
-from fasttransform import ItemTransform, Transform
 from fastcore.basics import chunked
+from fasttransform import ItemTransform, Transform
 from PIL import Image
 from torch import Tensor
 
@@ -185,6 +185,15 @@ def color_dataloaders(
         device=torch.device(device),
     )
     dls.size = size  # the generator is built for it
+    return dls
+
+
+def empty_dataloaders(size: int) -> DataLoaders:
+    """DataLoaders of no images, for a learner that only predicts."""
+    items = [TfmdLists([], OpenRGB(size), split_idx=i) for i in (0, 1)]
+    loaders = [CachedDL(part, bs=1, num_workers=0, after_batch=[ToLab()]) for part in items]
+    dls = DataLoaders(*loaders, device=torch.device("cpu"))
+    dls.size = size
     return dls
 
 

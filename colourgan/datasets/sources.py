@@ -45,6 +45,7 @@ STL10_MD5 = {
     "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
     "class_names.txt": None,
 }
+SIZES = {"cifar10": 32, "stl10": 96}  # the others, and folders: 64
 STL10_SHAPE = (3, 96, 96)  # channels, columns, rows
 TINY_IMAGENET_IMAGES = 110_000  # 200 classes × (500 in train, 50 in val)
 
@@ -65,6 +66,11 @@ def dataset_root(name_or_path: str | Path, data_dir: Path | str | None = None) -
     except UsageError as error:
         raise UsageError(f"{error}, or the path of a folder of images") from None
     return prepare(default_data_dir() if data_dir is None else Path(data_dir).expanduser())
+
+
+def native_size(name: str) -> int:
+    """The side in pixels at which a data set is used unless another is asked for."""
+    return SIZES.get(name, 64)
 
 
 def default_data_dir() -> Path:

@@ -104,7 +104,10 @@ def load_classifier(arch: str, kind: Architecture, path: Path) -> tuple[nn.Modul
     classes = outputs[-1] if outputs else kind.classes
     model = kind.build(classes)
     if not outputs:  # a body alone will do for an encoder
-        state = {**{k: v for k, v in model.state_dict().items() if k.startswith(kind.head)}, **state}
+        state = {
+            **{k: v for k, v in model.state_dict().items() if k.startswith(kind.head)},
+            **state,
+        }
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -116,7 +119,7 @@ def load_classifier(arch: str, kind: Architecture, path: Path) -> tuple[nn.Modul
 def _timm(name: str, weights: str) -> tuple[list[nn.Module], dict, tuple, tuple]:
     import timm
 
-    if not timm.is_model(name.split(".")[0]):
+    if not timm.is_model(name.split(".", maxsplit=1)[0]):
         near = get_close_matches(name, timm.list_models(), n=1)
         hint = f": did you mean 'timm:{near[0]}'?" if near else ""
         raise UsageError(f"timm has no backbone '{name}'{hint} (timm.list_models() names all)")
@@ -236,7 +239,9 @@ def _fold(stages: nn.Sequential, mean, std, arch: str) -> None:
         got = _inner_response(convolution, grey_input(L))
         fits &= torch.allclose(got, wanted, rtol=1e-4, atol=1e-4)
     if not fits:  # such as a convolution that standardises its weights as it runs
-        raise UsageError(f"{arch} does not fit as an encoder: its first layer cannot read one channel")
+        raise UsageError(
+            f"{arch} does not fit as an encoder: its first layer cannot read one channel"
+        )
     stages[0] = nn.Sequential(grey_input, stages[0])
 
 

@@ -1,9 +1,19 @@
 """Learners: `color_learner` for fastai users; the commands pretrain, gan-finetune, train-encoder."""
 
-from colourgan.learners.color import color_learner
+from colourgan.learners.color import choose_device, color_learner
 from colourgan.learners.encoder import train_encoder
-from colourgan.learners.finetune import gan_finetune
+from colourgan.learners.export import export
+from colourgan.learners.finetune import data_of, gan_finetune
 from colourgan.learners.pretrain import pretrain
 from colourgan.learners.runs import read_config
 
-__all__ = ["color_learner", "gan_finetune", "pretrain", "read_config", "train_encoder"]
+__all__ = [
+    "choose_device",
+    "color_learner",
+    "data_of",
+    "export",
+    "gan_finetune",
+    "pretrain",
+    "read_config",
+    "train_encoder",
+]

@@ -11,19 +11,19 @@ from fastai.optimizer import SGD
 from fastai.torch_core import set_seed
 
 from colourgan.callbacks import Precision
-from colourgan.datasets import labelled_dataloaders
+from colourgan.datasets import labelled_dataloaders, native_size
 from colourgan.datasets.loaders import Augment
 from colourgan.encoders import ENCODERS, save_weights
 from colourgan.errors import UsageError
 from colourgan.learners.color import choose_device
-from colourgan.learners.runs import Run, arguments_of
+from colourgan.learners.runs import Run, arguments_of, new_folder
 from colourgan.learners.training import Phase, train
 
 
 def train_encoder(
     arch: str = "resnet20",
     data: str = "cifar10",
-    size: int = 32,
+    size: int | None = None,
     limit: int | None = None,
     epochs: int = 30,
     batch_size: int = 128,
@@ -34,7 +34,7 @@ def train_encoder(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
-    out: Path = Path("runs/encoder"),
+    out: Path | None = None,
     resume: bool = False,
     data_dir: Path | None = None,
 ) -> Path:
@@ -46,6 +46,7 @@ def train_encoder(
     Raises UsageError for wrong names and RunError if the loss is NaN or files cannot be written.
     """
     arguments = arguments_of(locals())
+    size = size or native_size(data)
     set_seed(seed)
     where = choose_device(device)
     kind = ENCODERS[arch]()
@@ -62,6 +63,7 @@ def train_encoder(
         metrics=accuracy,
         cbs=[Precision(precision)],
     )
+    out = out or new_folder(f"{arch}-classifier-{Path(data).name}")
     run = Run.open(out, "train-encoder", arguments, resume)
     run.note_learner(learn)
 

@@ -12,14 +12,14 @@ from colourgan.discriminators import DISCRIMINATORS
 from colourgan.errors import UsageError
 from colourgan.files import file_hash
 from colourgan.learners.color import Outputs, choose_device, generator_learner
-from colourgan.learners.runs import Run, arguments_of, read_config
+from colourgan.learners.runs import Run, arguments_of, new_folder, read_config
 from colourgan.learners.training import Phase, train
-from colourgan.models import load_model, model_file
+from colourgan.models import MODEL_NAME, load_model, model_file
 from colourgan.objectives import OBJECTIVES
 
 
 def gan_finetune(
-    model: Path,
+    model: Path | None,
     data: str | None = None,
     discriminator: str = "patchgan",
     norm: str = "batch",
@@ -38,7 +38,7 @@ def gan_finetune(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
-    out: Path = Path("runs/gan"),
+    out: Path | None = None,
     resume: bool = False,
     data_dir: Path | None = None,
 ) -> Path:
@@ -52,8 +52,11 @@ def gan_finetune(
     arguments = arguments_of(locals())
     if epochs < 1:
         raise UsageError("nothing to train: epochs is 0")
+    if model is None:
+        raise UsageError("name a pretrain run or a model file to finetune")
     file = model_file(model)
-    data, limit = _data_of(Path(model), data, limit)
+    if data is None:
+        data, limit = data_of(model), limit or _limit_of(model)
     set_seed(seed)
     where = choose_device(device)
     generator = load_model(file).to(where)
@@ -73,6 +76,7 @@ def gan_finetune(
     average = EMA(ema) if ema else None
     learn.add_cbs([adversarial, average] if average else [adversarial])
     parent = {"model": str(model), "sha256": file_hash(file)}
+    out = out or new_folder(f"{file.parent.name if file.name == MODEL_NAME else file.stem}-gan")
     run = Run.open(out, "gan-finetune", arguments, resume, parent)
     run.note_learner(learn, discriminator=sum(p.numel() for p in opponent.parameters()))
     outputs = Outputs(learn, run, average)
@@ -82,11 +86,19 @@ def gan_finetune(
     return out
 
 
-def _data_of(model: Path, data: str | None, limit: int | None) -> tuple[str, int | None]:
-    """The data and limit asked for, else those that the parent run was trained on."""
-    if data is not None:
-        return data, limit
-    if not (model / "config.json").is_file():
+def data_of(model: Path | str) -> str:
+    """The data that a run was trained on; UsageError if `model` is a file, which does not say it."""
+    return _arguments_of(model)["data"]
+
+
+def _limit_of(model: Path | str) -> int | None:
+    return _arguments_of(model)["limit"]
+
+
+def _arguments_of(model: Path | str) -> dict:
+    if not Path(model).is_dir():
         raise UsageError(f"{model} is no run folder and does not say its data set: add --data")
-    parent = read_config(model)["arguments"]
-    return parent["data"], limit or parent["limit"]
+    arguments = read_config(Path(model))["arguments"]
+    if arguments["data"] is None:  # a finetuned run that took its parent's
+        return _arguments_of(arguments["model"])
+    return arguments

@@ -5,17 +5,17 @@ from pathlib import Path
 from fastai.torch_core import set_seed
 
 from colourgan.callbacks import EMA
-from colourgan.datasets import color_dataloaders
+from colourgan.datasets import color_dataloaders, native_size
 from colourgan.errors import UsageError
 from colourgan.learners.color import Outputs, choose_device, color_learner
-from colourgan.learners.runs import Run, arguments_of
+from colourgan.learners.runs import Run, arguments_of, new_folder
 from colourgan.learners.training import Phase, train
 
 
 def pretrain(
     encoder: str = "resnet18",
     data: str = "stl10",
-    size: int = 64,
+    size: int | None = None,
     limit: int | None = None,
     epochs: int = 10,
     frozen_epochs: int = 1,
@@ -31,20 +31,21 @@ def pretrain(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
-    out: Path = Path("runs/pretrain"),
+    out: Path | None = None,
     resume: bool = False,
     data_dir: Path | None = None,
 ) -> Path:
     """Trains a generator to predict ab from L by L1 loss; returns the run folder.
 
     encoder: ARCH[@WEIGHTS]; data: a data set's name or a folder; size: of the square training
-    images in pixels; limit: training images; epochs follow frozen_epochs, in which only the decoder
+    images in pixels (None: the data set's own); limit: training images; epochs follow frozen_epochs, in which only the decoder
     trains; lr: the decoder's highest, the encoder gets lr × encoder_lr_ratio; ema: decay of the
     average of weights that is saved, 0 for none. Raises UsageError and RunError.
     """
     arguments = arguments_of(locals())
     if epochs + frozen_epochs < 1:
         raise UsageError("nothing to train: epochs and frozen epochs are both 0")
+    size = size or native_size(data)
     set_seed(seed)
     where = choose_device(device)
     dls = color_dataloaders(data, size, batch_size, limit, augmentation, where, data_dir)
@@ -53,6 +54,7 @@ def pretrain(
     )
     average = EMA(ema) if ema else None
     learn.add_cbs([average] if average else [])
+    out = out or new_folder(f"{encoder.split('@', maxsplit=1)[0]}-{Path(data).name}")
     run = Run.open(out, "pretrain", arguments, resume)
     run.note_learner(learn)
     phases = [

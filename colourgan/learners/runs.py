@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import platform
 import random
@@ -91,7 +92,9 @@ class Run:
             "parameters": {**counts, **parameters},
         }
         self.write_config()
-        described = ", ".join(f"{name} {n / 1e6:.2f} M" for name, n in (counts | parameters).items())
+        described = ", ".join(
+            f"{name} {n / 1e6:.2f} M" for name, n in (counts | parameters).items()
+        )
         found = self.config["found"]
         print(
             f"{self.path}: {found['train_images']} training images, parameters: {described}, "
@@ -126,7 +129,9 @@ class Run:
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises half a dozen kinds for a damaged file
-            raise RunError(f"{file} is damaged ({type(error).__name__}): start the run anew") from error
+            raise RunError(
+                f"{file} is damaged ({type(error).__name__}): start the run anew"
+            ) from error
         self.history = state["history"]
         return state
 
@@ -138,6 +143,13 @@ def arguments_of(signature: dict) -> dict:
         for name, value in signature.items()
         if name != "resume"
     }
+
+
+def new_folder(name: str) -> Path:
+    """runs/NAME, or runs/NAME-2, -3, … if that is taken."""
+    name = name.replace(":", "-")
+    paths = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in itertools.count(1))
+    return next(path for path in paths if not path.exists())
 
 
 def read_config(path: Path) -> dict:
