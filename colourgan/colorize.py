@@ -87,8 +87,8 @@ def colorize_files(
     *,
     overwrite: bool = False,
     progress: bool = True,
-) -> list[Path]:
-    """The PNG files written below `out`, one for each picture among files and folders.
+) -> list[tuple[Path, Path]]:
+    """(picture, PNG written below `out`) for each picture among files and folders.
 
     What is below a folder stays below `out`: folder/a/b.jpg becomes out/a/b.png. Two pictures that
     would become the same b.png become b.jpg.png and b.tif.png. Pictures already below `out` are
@@ -100,7 +100,7 @@ def colorize_files(
     """
     targets = _targets(_pictures([Path(path) for path in inputs], Path(out)), Path(out))
     _check(targets, overwrite)
-    written, broken = [], []
+    pairs, broken = [], []
     for source, target in tqdm(targets.items(), unit="picture", disable=None if progress else True):
         try:
             image = colorizer(source)
@@ -109,9 +109,9 @@ def colorize_files(
             continue
         with replacing(target) as beside:
             image.save(beside, format="PNG")
-        written.append(target)
+        pairs.append((source, target))
     _report(broken, len(targets))
-    return written
+    return pairs
 
 
 def colorize_sheet(pairs: Iterable[tuple[Path, Path]], path: Path | str) -> None:

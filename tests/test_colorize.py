@@ -178,10 +178,10 @@ def files() -> set[str]:
 
 
 def colorize(*inputs: str, out: str = "out", **options) -> list[str]:
-    written = colorize_files(
-        [Path(i) for i in inputs], Colorizer(Painter(), 8), Path(out), **options
-    )
-    return [path.as_posix() for path in written]
+    colorizer = Colorizer(Painter(), 8)
+    pairs = colorize_files([Path(i) for i in inputs], colorizer, Path(out), **options)
+    assert all(source.stem == target.name.split(".")[0] for source, target in pairs)
+    return [target.as_posix() for _, target in pairs]
 
 
 def refused(match: str, *inputs: str, **options) -> None:
