@@ -12,6 +12,8 @@ from typer import Argument, Option
 
 from colourgan.errors import RunError, UsageError
 
+INTERRUPTED = 130  # what shells give for Ctrl-C
+
 app = typer.Typer(
     name="colourgan",
     help="Transfer learning for image colorization: pretrain, gan-finetune, evaluate, colorize. "
@@ -276,6 +278,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app(arguments, standalone_mode=False, prog_name="colourgan")
+        if code == INTERRUPTED:  # newer Typers turn Ctrl-C into this code
+            raise KeyboardInterrupt
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
@@ -302,7 +306,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, RunError):
         return 1, str(error)
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return 130, "interrupted: what was finished is kept; a run goes on with --resume --out RUN"
+        kept = "what was finished is kept; a run goes on with --resume --out RUN"
+        return INTERRUPTED, f"interrupted: {kept}"
     if isinstance(error, BrokenPipeError):
         return 1, "the reader of the output went away"
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():

@@ -5,18 +5,29 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from colourgan.errors import RunError
+
+_NOT_WRITABLE = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
+_NEARLY_NOTHING = 2**20  # bytes free on a disk that was full before the next write
 
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """A path beside `path` to write to; it takes `path`'s place once the block ends well.
 
-    Works for a file and for a new folder. What was at `path` stays whole until then; on an error the
-    half-written part is removed. Raises RunError if the disk is full or the place is not writable.
+    Works for a file and for a new folder. What was at `path` stays whole until then; on an error
+    the half-written part is removed. Raises RunError if the disk is full or not writable.
     """
     path = Path(path)
     # Keeps the ending: writers such as PIL and numpy choose a format by it.
@@ -26,17 +37,29 @@ def replacing(path: Path | str) -> Iterator[Path]:
         yield beside
         os.replace(beside, path)
     except OSError as error:
-        raise _explained(error, path) or error from error
+        if explained := _explained(error, path):
+            raise explained from error
+        raise
+    except RuntimeError as error:
+        # torch.save says of a full disk only that a position is not the expected one.
+        if isinstance(error, RunError) or shutil.disk_usage(path.parent).free > _NEARLY_NOTHING:
+            raise
+        raise _disk_full(path) from error
     finally:
-        remove(beside)
+        with suppress(OSError):  # a place that cannot be written: the error above says so
+            remove(beside)
 
 
 def _explained(error: OSError, path: Path) -> RunError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RunError(f"no space left to write {path}: free some space or choose another place")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return _disk_full(path)
+    if error.errno in _NOT_WRITABLE:
         return RunError(f"cannot write {path}: {error.strerror}")
     return None
+
+
+def _disk_full(path: Path) -> RunError:
+    return RunError(f"no space left to write {path}: free some space or choose another place")
 
 
 def remove(path: Path) -> None:

@@ -37,10 +37,10 @@ class BoundedAb(nn.Module):
 class ColorUnet(nn.Module):
     """fastai's DynamicUnet around an encoder, its skip connections passed by hand: L → ab.
 
-    L: (N, 1, H, W) in network units, of any size from 16×16 on, odd sizes too; returns ab
-    (N, 2, H, W) in network units, inside the range of sRGB. Without hooks it can be copied, traced
-    and pickled after any forward. Built for `size`: which stages are joined depends on it, so the
-    size belongs to a saved model.
+    L: (N, 1, H, W) in network units, of any size that the encoder can take, odd sizes too; returns
+    ab (N, 2, H, W) in network units, inside the range of sRGB. Without hooks it can be copied,
+    traced and pickled after any forward. Built for `size`: which stages are joined depends on it,
+    so the size belongs to a saved model.
     """
 
     def __init__(

@@ -1,13 +1,15 @@
 """One generator as one safe file, and the ways out of colourgan: fastai pickle, TorchScript."""
 
 import json
+import os
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from colourgan.color import AB_SCALE
 from colourgan.errors import RunError, UsageError
@@ -34,7 +36,8 @@ def save_model(generator: nn.Module, path: Path | str) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in _state(generator)}
     with replacing(path) as part:
         # One key, since the order of several is not fixed; "format" is what other readers look for.
-        save_file(tensors, part, {"colourgan": json.dumps(metadata, sort_keys=True)})
+        text = json.dumps(metadata, sort_keys=True)
+        part.write_bytes(save(tensors, {"colourgan": text}))
 
 
 def _state(generator: nn.Module):
@@ -51,22 +54,34 @@ def load_model(path: Path | str, trust_pickle: bool = False) -> nn.Module:
     path = model_file(path)
     if path.suffix in (".pkl", ".pickle"):
         return _from_pickle(path, trust_pickle)
+    metadata, tensors = _read(path)
+    arguments = dict(metadata["arguments"])
+    build = GENERATORS[arguments.pop("generator")]
+    generator = build(**arguments, pretrained=False)
+    try:
+        generator.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()[:200]
+        raise RunError(
+            f"{path} does not fit its own description ({reason}): it is damaged, or was written "
+            "with another version of timm, torchvision or fastai"
+        ) from error
+    generator.origin = metadata["encoder"]
+    return generator.eval()
+
+
+def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """Metadata and tensors of a model file."""
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("colourgan")
             if text is None:
                 raise UsageError(f"{path} is no colourgan model: it has no description of one")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            metadata = json.loads(text)
+            _check(metadata, path)
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise RunError(f"{path} is damaged or no safetensors file ({error})") from error
-    metadata = json.loads(text)
-    _check(metadata, path)
-    arguments = dict(metadata["arguments"])
-    build = GENERATORS[arguments.pop("generator")]
-    generator = build(**arguments, pretrained=False)
-    generator.load_state_dict(tensors)
-    generator.origin = metadata["encoder"]
-    return generator.eval()
 
 
 def model_file(path: Path | str) -> Path:
@@ -82,18 +97,21 @@ def model_file(path: Path | str) -> Path:
 
 
 def names_of(paths: Iterable[Path | str]) -> dict[str, Path]:
-    """A name for each model: its run folder's or file's, with more of its path where two are alike."""
+    """A name for each model: its run folder's or file's, with more of its path if two are alike.
+
+    Raises UsageError for a model that is not there, or named twice.
+    """
     paths = [Path(path) for path in paths]
-    for depth in range(1, 1 + max(len(path.absolute().parts) for path in paths)):
-        names = ["/".join(_named(path).parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            return dict(zip(names, paths, strict=True))
-    raise UsageError(f"a model is named twice: {', '.join(map(str, paths))}")
-
-
-def _named(path: Path) -> Path:
-    path = model_file(path).absolute()
-    return path.parent if path.name == MODEL_NAME else path.with_suffix("")
+    files = [Path(os.path.abspath(model_file(path))) for path in paths]
+    if len(set(files)) < len(files):
+        raise UsageError(f"a model is named twice: {', '.join(map(str, paths))}")
+    named = [file.parent if file.name == MODEL_NAME else file.with_suffix("") for file in files]
+    if len(set(named)) < len(named):  # one model in two formats
+        named = files
+    depth = 1
+    while len({file.parts[-depth:] for file in named}) < len(named):
+        depth += 1
+    return {"/".join(file.parts[-depth:]): path for file, path in zip(named, paths, strict=True)}
 
 
 def _check(metadata: dict, path: Path) -> None:
@@ -118,14 +136,34 @@ def _from_pickle(path: Path, trust: bool) -> nn.Module:
     from fastai.learner import load_learner
 
     try:
-        return load_learner(path).model.eval()
+        generator = load_learner(path).model.eval()
     except Exception as error:  # unpickling runs foreign code, which raises anything
         raise RunError(f"cannot load {path} ({type(error).__name__}: {error})") from error
+    if not hasattr(generator, "arguments"):
+        raise UsageError(f"{path} holds a learner of another kind, not a colourgan generator")
+    return generator
 
 
+@torch.no_grad()
 def to_torchscript(generator: nn.Module, path: Path | str) -> None:
-    """Writes a traced generator that runs without colourgan, for L of any size (N, 1, H, W)."""
+    """Writes a traced generator that runs without colourgan, for L of any size (N, 1, H, W).
+
+    Raises UsageError, and writes nothing, if the encoder computes with constants of one size.
+    """
     size = generator.arguments["size"]
-    with torch.no_grad(), replacing(path) as part:
-        traced = torch.jit.trace(generator.eval(), torch.zeros(1, 1, size, size), check_trace=False)
-        traced.save(str(part))
+    traced = torch.jit.trace(generator.eval(), torch.zeros(1, 1, size, size), check_trace=False)
+    if not _equal_at(traced, generator, size + 13, 2 * size - 5):
+        arch = generator.arguments["encoder"]
+        raise UsageError(f"encoder {arch} does not trace: TorchScript would serve one size only")
+    buffer = BytesIO()  # writing to a full disk itself, torch 2.15 ends the whole process
+    torch.jit.save(traced, buffer)
+    with replacing(path) as part:
+        part.write_bytes(buffer.getbuffer())
+
+
+def _equal_at(traced: nn.Module, generator: nn.Module, height: int, width: int) -> bool:
+    L = torch.linspace(-1, 1, height * width).view(1, 1, height, width)
+    try:
+        return torch.allclose(traced(L), generator(L), atol=1e-5)
+    except RuntimeError:
+        return False

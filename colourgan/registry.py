@@ -1,7 +1,8 @@
 """A registry: a dict that is filled by a decorator and that suggests names when one is wrong."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
+from difflib import SequenceMatcher
+from os.path import commonprefix
 
 from colourgan.errors import UsageError
 
@@ -29,6 +30,11 @@ class Registry(dict):
         return enter
 
     def __missing__(self, name: str):
-        near = get_close_matches(name, self, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'? " if near else ""
+        near = max(self, key=lambda choice: _nearness(name, choice), default="")
+        hint = f"did you mean '{near}'? " if _nearness(name, near)[0] > 0.5 else ""
         raise UsageError(f"unknown {self.kind} '{name}': {hint}choices: {', '.join(self)}")
+
+
+def _nearness(name: str, choice: str) -> tuple[float, int]:
+    """Of equally similar names the one that begins alike is nearer: resnet2O is no resnet32."""
+    return SequenceMatcher(None, name, choice).ratio(), len(commonprefix((name, choice)))

@@ -1,5 +1,6 @@
 """A web server of one's own: downloads are tested without the network."""
 
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -54,3 +55,9 @@ def web(monkeypatch):
     server = WebServer()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory):
+    """Decoded images of tests do not stay in the user's cache."""
+    os.environ["COLOURGAN_CACHE"] = str(tmp_path_factory.mktemp("cache"))

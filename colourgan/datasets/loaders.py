@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from colourgan import color
-from colourgan.datasets.cache import Cached, cached_images, fit_square
+from colourgan.datasets.cache import Cached, cached_images, fit_square, warn_skipped
 from colourgan.datasets.sources import dataset_root
 from colourgan.errors import UsageError
 from colourgan.images import list_images, read_rgb
@@ -40,11 +40,12 @@ def training_parts(root: Path) -> Parts:
 
     Validation images are those in valid/, else a seeded tenth (1,000 at most) of the training ones.
     """
-    if not (root / "train").is_dir():
-        test = set(test_files(root))
-        files = [file for file in list_images(root) if file not in test]
-    else:
+    if (root / "train").is_dir():
         files = list_images(root / "train")
+    else:
+        files = _not_apart(root)
+        test = set() if (root / "test").is_dir() else set(_chosen_for_test(files, root))
+        files = [file for file in files if file not in test]
     random.Random(SPLIT_SEED).shuffle(files)
     if (root / "valid").is_dir():
         return Parts(files, list_images(root / "valid"))
@@ -61,13 +62,19 @@ def test_files(root: Path) -> list[Path]:
         return list_images(root / "test")
     if (root / "train").is_dir():
         raise UsageError(f"{root} has a train/ but no test/ folder to evaluate on")
-    files = list_images(root)
-    chosen = [file for file in files if _is_test(file, root)]
-    return chosen or [min(files, key=lambda file: _name_hash(file, root))]
+    if not (files := _not_apart(root)):
+        raise UsageError(f"{root} has no images but those in valid/: none to evaluate on")
+    return _chosen_for_test(files, root)
 
 
-def _is_test(file: Path, root: Path) -> bool:
-    return _name_hash(file, root) < TEST_SHARE * 2**32
+def _not_apart(root: Path) -> list[Path]:
+    """The images of a folder without train/ that do not lie in its test/ or valid/."""
+    return [f for f in list_images(root) if f.relative_to(root).parts[0] not in ("test", "valid")]
+
+
+def _chosen_for_test(files: list[Path], root: Path) -> list[Path]:
+    chosen = [file for file in files if _name_hash(file, root) < TEST_SHARE * 2**32]
+    return chosen or sorted(files, key=lambda file: _name_hash(file, root))[:1]
 
 
 def _name_hash(file: Path, root: Path) -> int:
@@ -84,15 +91,22 @@ class OpenRGB(Transform):
     def encodes(self, source):
         if isinstance(source, np.ndarray):
             source = Image.fromarray(source)
-        image = source.convert("RGB") if isinstance(source, Image.Image) else read_rgb(source)
-        pixels = np.array(fit_square(image, self.size))
+        pixels = np.array(fit_square(read_rgb(source), self.size))
         return TensorImage(torch.from_numpy(pixels).permute(2, 0, 1))
+
+
+class Pictures(TfmdLists):
+    """Items that OpenRGB opens, whatever they are: learn.predict takes paths, images and arrays."""
+
+    def infer_idx(self, x) -> int:
+        """How many transforms an item has behind it already: none."""
+        return 0
 
 
 class Augment(RandTransform):
     """Random flips and shifts, drawn anew for every image of a training batch, on its device.
 
-    mode: one of AUGMENTATIONS; "crop" shifts by up to an eighth of the side and mirrors the rest in.
+    mode: one of AUGMENTATIONS; "crop" shifts by up to an eighth of the side, the rest is mirrored.
     """
 
     split_idx = 0
@@ -141,8 +155,8 @@ class ToLab(ItemTransform):
 class CachedDL(TfmdDL):
     """A TfmdDL that takes whole batches from an array instead of opening files one by one.
 
-    images: (N, S, S, 3) uint8, row i holding item i of `dataset`; labels: (N,) class numbers or None.
-    A loader that fastai makes from this one (test_dl, export) has no array and opens its items.
+    images: (N, S, S, 3) uint8, row i holding item i of `dataset`; labels: (N,) class numbers, or
+    None. A loader that fastai makes from this one (test_dl, export) opens its items instead.
     """
 
     _n_inp = 1
@@ -170,15 +184,17 @@ def color_dataloaders(
     device: str | torch.device = "cpu",
     data_dir: Path | None = None,
 ) -> DataLoaders:
-    """fastai DataLoaders of (L, ab) batches: training images augmented, validation images as they are.
+    """fastai DataLoaders of (L, ab) batches: training images augmented, validation images not.
 
     data: a name of DATASETS or a folder; size: side of the square images in pixels; limit: training
     images (and at most as many for validation; None: all); L: (N, 1, size, size), ab: (N, 2, size,
     size), in the networks' units (see `colourgan.color`).
     Raises UsageError for an unknown name, an empty folder or fewer than 2 training images.
     """
-    train, valid = cached_parts(data, size, limit, data_dir)
     tfms = [Augment(augmentation), ToLab()]
+    if batch_size < 1:
+        raise UsageError(f"a batch of {batch_size} images is none: at least 1 is needed")
+    train, valid = cached_parts(data, size, limit, data_dir)
     dls = DataLoaders(
         _loader(train, size, batch_size, tfms, device, training=True),
         _loader(valid, size, batch_size, tfms, device, training=False),
@@ -188,9 +204,10 @@ def color_dataloaders(
     return dls
 
 
-def empty_dataloaders(size: int) -> DataLoaders:
-    """DataLoaders of no images, for a learner that only predicts."""
-    items = [TfmdLists([], OpenRGB(size), split_idx=i) for i in (0, 1)]
+def blank_dataloaders(size: int) -> DataLoaders:
+    """DataLoaders of one black image, for a learner that only predicts: fastai looks at an item."""
+    blank = [Image.new("RGB", (size, size))]
+    items = [Pictures(blank, OpenRGB(size), split_idx=i) for i in (0, 1)]
     loaders = [CachedDL(part, bs=1, num_workers=0, after_batch=[ToLab()]) for part in items]
     dls = DataLoaders(*loaders, device=torch.device("cpu"))
     dls.size = size
@@ -208,7 +225,7 @@ def labelled_dataloaders(
 ) -> tuple[DataLoaders, list[str]]:
     """DataLoaders of (rgb, label) and the class names, which are the images' folders."""
     train, valid = cached_parts(data, size, limit, data_dir)
-    names = sorted({file.parent.name for file in train.files})
+    names = sorted({file.parent.name for part in (train, valid) for file in part.files})
     loaders = []
     for part, training in ((train, True), (valid, False)):
         labels = torch.tensor([names.index(file.parent.name) for file in part.files])
@@ -220,20 +237,22 @@ def cached_parts(
     data: str | Path, size: int, limit: int | None, data_dir: Path | None
 ) -> tuple[Cached, Cached]:
     """The decoded training and validation images of a data set."""
+    if size < 1:
+        raise UsageError(f"size {size} is too small: at least 1 pixel is needed")
     if limit is not None and limit < 2:
         raise UsageError(f"a limit of {limit} training images is too few: at least 2 are needed")
     parts = training_parts(dataset_root(str(data), data_dir))
     if not parts.train:
         raise UsageError(f"{data} has too few images: at least 3 are needed to train and validate")
-    train = cached_images(parts.train, size, limit)
-    valid = cached_images(parts.valid, size, limit)
+    train, valid = (cached_images(files, size, limit, warn=False) for files in parts)
+    warn_skipped(train, valid)
     if len(train.files) < 2:
         raise UsageError(f"{data} has one usable training image: at least 2 are needed")
     return train, valid
 
 
 def _loader(cached, size, batch_size, tfms, device, training, labels=None) -> CachedDL:
-    items = TfmdLists(cached.files, OpenRGB(size), split_idx=0 if training else 1)
+    items = Pictures(cached.files, OpenRGB(size), split_idx=0 if training else 1)
     count = len(cached.files)
     return CachedDL(
         items,

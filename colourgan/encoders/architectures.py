@@ -1,4 +1,4 @@
-"""The registered encoder architectures: each a classifier, its convolutional stages, its weights."""
+"""The registered encoder architectures: each a classifier, its stages and its weights."""
 
 from collections import OrderedDict
 from collections.abc import Callable

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from colourgan.errors import RunError, UsageError
@@ -13,7 +13,7 @@ from colourgan.files import replacing
 
 
 def save_weights(model: nn.Module, path: Path, arch: str, note: dict) -> None:
-    """Writes a classifier's weights in half precision, with `note` (JSON values) in the metadata."""
+    """Writes a classifier's weights in half precision; `note` (JSON values) is in the metadata."""
     # Counts of batches are integers and stay; values of trained networks fit float16's range.
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
@@ -21,13 +21,13 @@ def save_weights(model: nn.Module, path: Path, arch: str, note: dict) -> None:
     }
     metadata = {"colourgan": json.dumps({"kind": "encoder", "arch": arch, **note})}
     with replacing(path) as part:
-        save_file(tensors, part, metadata)
+        part.write_bytes(save(tensors, metadata))  # save_file hides a full disk in its own error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """A state_dict in float32 from a .safetensors, .pt or .pth file.
 
-    Raises UsageError if there is no such file, RunError if it is broken or not made of tensors alone.
+    Raises UsageError if there is no such file, RunError if it is broken or not of tensors alone.
     """
     if not path.is_file():
         raise UsageError(f"no encoder weights at {path}")
@@ -37,13 +37,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise RunError(f"cannot read the weights in {path}: {_first_line(error)}") from error
+        raise RunError(f"cannot read the weights in {path}: {first_line(error)}") from error
     except Exception as error:  # UnpicklingError and its kin: something else than tensors
-        raise RunError(f"{path} holds more than tensors and is not loaded") from error
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise RunError(f"{path} is no state_dict: a flat dict of tensors is needed")
+        raise RunError(f"{path} is broken or holds more than tensors, and is not loaded") from error
+    if not _is_state_dict(weights):
+        raise RunError(f"{path} is no state_dict: a flat dict of named tensors is needed")
     return {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _is_state_dict(weights) -> bool:
+    if not isinstance(weights, dict) or not weights:
+        return False
+    return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items())
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line of bearable length."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

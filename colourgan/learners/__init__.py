@@ -1,4 +1,4 @@
-"""Learners: `color_learner` for fastai users; the commands pretrain, gan-finetune, train-encoder."""
+"""Learners: `color_learner` for fastai users; pretrain, gan-finetune and train-encoder."""
 
 from colourgan.learners.color import choose_device, color_learner
 from colourgan.learners.encoder import train_encoder

@@ -31,7 +31,7 @@ def color_learner(
     precision: str = "auto",
     path: Path | str | None = None,
 ) -> Learner:
-    """A fastai Learner that colors, as `unet_learner` segments: generator, L1 loss, Adam, precision.
+    """A fastai Learner that colors, as `unet_learner` segments: generator, L1, Adam, precision.
 
     dls: DataLoaders of (L, ab), see `color_dataloaders`; encoder: ARCH[@WEIGHTS]. Frozen, it trains
     the decoder alone. Raises UsageError or RunError as `build_encoder` does.
@@ -80,7 +80,7 @@ def image_size(dls: DataLoaders) -> int:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name`; "auto" takes a GPU if there is one. UsageError if it is not there."""
+    """The device called `name`; "auto" takes a GPU if there is one. UsageError if it is missing."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

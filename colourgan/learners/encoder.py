@@ -16,7 +16,7 @@ from colourgan.datasets.loaders import Augment
 from colourgan.encoders import ENCODERS, save_weights
 from colourgan.errors import UsageError
 from colourgan.learners.color import choose_device
-from colourgan.learners.runs import Run, arguments_of, new_folder
+from colourgan.learners.runs import PLACES, Run, arguments_of, new_folder
 from colourgan.learners.training import Phase, train
 
 
@@ -41,12 +41,12 @@ def train_encoder(
     """Trains a classifier on a data set whose folders are its classes; returns its weights' file.
 
     arch: a registered encoder name without weights; lr: highest of the one-cycle, for SGD with
-    momentum and decoupled weight decay. The file `encoder.safetensors` (half precision, with a note of how it was
-    made) serves as `ARCH@FILE`. The accuracy is that on the validation images.
+    momentum and decoupled weight decay. The file `encoder.safetensors` (half precision, with a note
+    of how it was made) serves as `ARCH@FILE`. The accuracy is that on the validation images.
     Raises UsageError for wrong names and RunError if the loss is NaN or files cannot be written.
     """
-    arguments = arguments_of(locals())
     size = size or native_size(data)
+    arguments = arguments_of(locals())
     set_seed(seed)
     where = choose_device(device)
     kind = ENCODERS[arch]()
@@ -69,7 +69,8 @@ def train_encoder(
 
     def save_model() -> None:
         reached = round(run.history[-1]["accuracy"], 4)
-        note = {**arguments, "classes": names, "validation_accuracy": reached}
+        made = {name: value for name, value in arguments.items() if name not in PLACES}
+        note = {**made, "classes": names, "validation_accuracy": reached}
         save_weights(learn.model, out / "encoder.safetensors", arch, note)
 
     train(learn, run, [Phase(epochs, lr)], save_model)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
-from colourgan.datasets import empty_dataloaders
+from colourgan.datasets import blank_dataloaders
 from colourgan.errors import UsageError
 from colourgan.files import replacing
 from colourgan.learners.color import generator_learner
@@ -39,7 +39,7 @@ def to_fastai(generator: nn.Module, path: Path | str) -> None:
 
     It holds the generator alone: no optimizer, no discriminator, no data.
     """
-    dls = empty_dataloaders(generator.arguments["size"])
+    dls = blank_dataloaders(generator.arguments["size"])
     learn = generator_learner(dls, generator)
     learn.remove_cb(learn.precision)
     with replacing(path) as part:

@@ -49,14 +49,15 @@ def gan_finetune(
     discriminator, both with beta1 and beta2; d_steps: discriminator steps a generator step; norm:
     of the discriminator; the rest as in `pretrain`. Raises UsageError and RunError.
     """
-    arguments = arguments_of(locals())
     if epochs < 1:
         raise UsageError("nothing to train: epochs is 0")
     if model is None:
         raise UsageError("name a pretrain run or a model file to finetune")
     file = model_file(model)
     if data is None:
-        data, limit = data_of(model), limit or _limit_of(model)
+        data, limit = data_of(model), limit or _arguments_of(model)["limit"]
+    arguments = arguments_of(locals())
+    del arguments["file"]
     set_seed(seed)
     where = choose_device(device)
     generator = load_model(file).to(where)
@@ -87,18 +88,11 @@ def gan_finetune(
 
 
 def data_of(model: Path | str) -> str:
-    """The data that a run was trained on; UsageError if `model` is a file, which does not say it."""
+    """The data that a run was trained on; UsageError if `model` is a file, which does not say."""
     return _arguments_of(model)["data"]
-
-
-def _limit_of(model: Path | str) -> int | None:
-    return _arguments_of(model)["limit"]
 
 
 def _arguments_of(model: Path | str) -> dict:
     if not Path(model).is_dir():
         raise UsageError(f"{model} is no run folder and does not say its data set: add --data")
-    arguments = read_config(Path(model))["arguments"]
-    if arguments["data"] is None:  # a finetuned run that took its parent's
-        return _arguments_of(arguments["model"])
-    return arguments
+    return read_config(Path(model))["arguments"]

@@ -38,14 +38,15 @@ def pretrain(
     """Trains a generator to predict ab from L by L1 loss; returns the run folder.
 
     encoder: ARCH[@WEIGHTS]; data: a data set's name or a folder; size: of the square training
-    images in pixels (None: the data set's own); limit: training images; epochs follow frozen_epochs, in which only the decoder
-    trains; lr: the decoder's highest, the encoder gets lr × encoder_lr_ratio; ema: decay of the
-    average of weights that is saved, 0 for none. Raises UsageError and RunError.
+    images in pixels (None: the data set's own); limit: training images; epochs follow
+    frozen_epochs, in which only the decoder trains; lr: the decoder's highest, the encoder gets
+    lr × encoder_lr_ratio; ema: decay of the average of weights that is saved, 0 for none.
+    Raises UsageError and RunError.
     """
+    size = size or native_size(data)
     arguments = arguments_of(locals())
     if epochs + frozen_epochs < 1:
         raise UsageError("nothing to train: epochs and frozen epochs are both 0")
-    size = size or native_size(data)
     set_seed(seed)
     where = choose_device(device)
     dls = color_dataloaders(data, size, batch_size, limit, augmentation, where, data_dir)

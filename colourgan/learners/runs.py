@@ -122,7 +122,7 @@ class Run:
             torch.save({**state, "history": self.history, "random": random_state()}, part)
 
     def load_state(self) -> dict | None:
-        """What save_state wrote, with the random generators set back; None before the first epoch."""
+        """What save_state wrote, the history taken over; None before the first epoch."""
         file = self.path / "state.pt"
         if not file.exists():
             return None

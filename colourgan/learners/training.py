@@ -71,8 +71,9 @@ class StopAtNaN(TrainingCallback):
     def after_loss(self):
         if self.training and not math.isfinite(self.loss.item()):
             raise RunError(
-                f"the loss is {self.loss.item()} in epoch {self.epoch}, batch {self.iter}: training "
-                "stopped, the last good model is kept; try a lower learning rate or precision fp32"
+                f"the loss is {self.loss.item()} in epoch {self.epoch}, batch {self.iter}: "
+                "training stopped, the last good model is kept; try a lower learning rate or "
+                "precision fp32"
             )
 
     def state_dict(self) -> dict:

@@ -1,0 +1,229 @@
+"""The command line as users meet it: exit codes, one line for an error, nothing lost."""
+
+import inspect
+import json
+
+import pytest
+from PIL import Image
+from safetensors import safe_open
+from tiny_runs import TRAINING, colourgan, make_data, make_pictures, options
+
+from colourgan import cli
+from colourgan.learners import gan_finetune, pretrain, train_encoder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """data/, a pretrained run p and a finetuned run g."""
+    folder = tmp_path_factory.mktemp("cli")
+    make_data(folder / "data")
+    pretrain("resnet20@none", str(folder / "data"), **TRAINING, out=folder / "p")
+    gan_finetune(folder / "p", epochs=1, batch_size=8, device="cpu", out=folder / "g")
+    return folder
+
+
+def run(capsys, monkeypatch, folder, *arguments):
+    """Exit code, stdout, stderr of the command line, in this process."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", ["colourgan", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, folder):
+    return lambda *arguments: run(capsys, monkeypatch, folder, *arguments)
+
+
+PAIRS = [(cli.pretrain, pretrain), (cli.gan_finetune, gan_finetune)]
+
+
+@pytest.mark.parametrize("command, function", [*PAIRS, (cli.train_encoder, train_encoder)])
+def test_options_mirror_the_signature(command, function):
+    shown = {n: p.default for n, p in inspect.signature(command).parameters.items()}
+    meant = {n: p.default for n, p in inspect.signature(function).parameters.items()}
+    shown.pop("context")
+    empty = inspect.Parameter.empty
+    assert shown == {n: None if d is empty else d for n, d in meant.items()}
+
+
+@pytest.mark.parametrize("command", ["pretrain", "gan-finetune", "train-encoder"])
+def test_help_shows_every_option(call, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    code, out, _ = call(command, "--help")
+    assert code == 0
+    for name in cli_parameters(command):
+        assert f"--{name}" in out
+
+
+def cli_parameters(command):
+    function = {"pretrain": pretrain, "gan-finetune": gan_finetune, "train-encoder": train_encoder}
+    names = list(inspect.signature(function[command]).parameters)
+    return [name.replace("_", "-") for name in names if name != "model"]
+
+
+WRONG_USE = {
+    "command": (["pretain"], "pretain"),
+    "option": (["pretrain", "--epoch", "3"], "--epochs"),
+    "value": (["pretrain", "--epochs", "many"], "--epochs"),
+    "encoder": (["pretrain", "--encoder", "resnt18", "--data", "data"], "did you mean 'resnet18'"),
+    "data": (["pretrain", "--encoder", "resnet20@none", "--data", "cifar"], "'cifar10'"),
+    "augmentation": (
+        ["pretrain", "--encoder", "resnet20@none", "--data", "data", "--augmentation", "spin"],
+        "flip+crop",
+    ),
+    "size": (["pretrain", "--encoder", "resnet20@none", "--data", "data", "--size", "4"], "16"),
+    "weights": (["pretrain", "--encoder", "resnet20@no.pt", "--data", "data"], "no.pt"),
+    "precision": (
+        ["pretrain", "--encoder", "resnet20@none", "--data", "data", "--precision", "int8"],
+        "bf16",
+    ),
+    "device": (
+        ["pretrain", "--encoder", "resnet20@none", "--data", "data", "--device", "abacus"],
+        "abacus",
+    ),
+    "empty folder": (["pretrain", "--encoder", "resnet20@none", "--data", "empty"], "empty"),
+    "discriminator": (["gan-finetune", "p", "--discriminator", "patchgun"], "'patchgan'"),
+    "objective": (["gan-finetune", "p", "--objective", "bse"], "'bce'"),
+    "parent": (["gan-finetune", "nowhere"], "nowhere"),
+    "no parent": (["gan-finetune"], "pretrain run"),
+    "file without data": (["gan-finetune", "p/model.safetensors"], "--data"),
+    "resume of nothing": (["pretrain", "--resume"], "--out"),
+    "resume of no run": (["pretrain", "--resume", "--out", "data"], "config.json"),
+    "model": (["evaluate", "q", "--data", "data"], "q"),
+    "twice": (["evaluate", "p", "p", "--data", "data"], "twice"),
+    "picture": (["colorize", "missing.jpg", "--model", "p", "--out", "c"], "missing.jpg"),
+    "format": (["export", "p", "--to", "onnx"], "torchscript"),
+    "kind": (["list", "colors"], "encoders"),
+    "pickle": (["evaluate", "code.pkl", "--data", "data"], "--trust-pickle"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_USE)
+def test_wrong_use_is_one_line_and_exit_code_2(call, folder, case):
+    (folder / "empty").mkdir(exist_ok=True)
+    (folder / "code.pkl").write_bytes(b"never loaded")
+    arguments, named = WRONG_USE[case]
+    code, out, err = call(*arguments)
+    assert code == 2, err
+    assert out == ""
+    assert err.count("\n") == 1 and err.startswith("colourgan: "), err
+    assert named in err
+
+
+def test_debug_shows_the_traceback(call):
+    code, _, err = call("evaluate", "q", "--data", "data", "--debug")
+    assert code == 2
+    assert "Traceback" in err
+
+
+def test_failed_runs_are_one_line_and_exit_code_1(call, folder):
+    (folder / "cut.safetensors").write_bytes((folder / "p/model.safetensors").read_bytes()[:5000])
+    code, _, err = call("evaluate", "cut.safetensors", "--data", "data")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "cut.safetensors is damaged" in err
+    (folder / "broken.png").write_bytes(b"\x89PNG nothing more")
+    code, _, err = call("colorize", "broken.png", "--model", "p", "--out", "c")
+    assert code == 1 and "broken.png" in err and "Traceback" not in err
+
+
+def test_a_run_folder_holds_everything(folder):
+    run = folder / "g"
+    config = json.loads((run / "config.json").read_text())
+    assert config["arguments"]["l1_weight"] == 100
+    assert config["arguments"]["seed"] == 0
+    assert config["parent"]["model"] == str(folder / "p")
+    assert len(config["parent"]["sha256"]) == 64
+    assert config["found"]["parameters"].keys() == {"encoder", "decoder", "discriminator"}
+    assert config["versions"].keys() > {"torch", "fastai", "colourgan"}
+    header, first = (run / "history.csv").read_text().splitlines()
+    assert header.startswith("epoch,train_loss,valid_loss,")
+    assert "d_loss" in header and "d_fake_accuracy" in header
+    assert first.startswith("1,0.")
+    for name in ("loss.png", "samples/epoch_001.png"):
+        with Image.open(run / name) as picture:
+            assert picture.width > 200
+    with safe_open(run / "model.safetensors", "pt") as model:
+        assert not any("discriminator" in name for name in model.keys())  # noqa: SIM118
+
+
+def test_evaluate_prints_json_alone_on_stdout(call, folder):
+    code, out, _ = call("evaluate", "p", "g", "--data", "data", "--json", "--out", "e")
+    assert code == 0
+    rows = json.loads(out)["rows"]
+    assert [row["name"] for row in rows[:3]] == ["grey", "p", "g"]
+    assert list(rows[0]) == [
+        "name", "l1", "psnr", "ssim", "delta_e", "colorfulness", "colorfulness_true",
+        "delta_colorfulness", "within_5",
+    ]  # fmt: skip
+    assert len(rows) == 4 and rows[0]["delta_colorfulness"] > rows[3]["delta_colorfulness"]
+    assert {path.name for path in (folder / "e").iterdir()} == {
+        "evaluation.json", "evaluation.png", "evaluation.txt",
+    }  # fmt: skip
+
+
+def test_training_works_without_the_test_images(folder, tmp_path):
+    make_pictures(tmp_path / "data" / "train", 20)
+    (tmp_path / "data" / "test").mkdir()
+    few = {**TRAINING, "epochs": 1}
+    pretrain("resnet20@none", str(tmp_path / "data"), **few, out=tmp_path / "p")
+    gan_finetune(tmp_path / "p", epochs=1, batch_size=8, device="cpu", out=tmp_path / "g")
+    assert (tmp_path / "g" / "model.safetensors").exists()
+
+
+def test_a_last_batch_of_one_trains(tmp_path):
+    make_pictures(tmp_path / "train", 10)
+    make_pictures(tmp_path / "valid", 3)
+    few = {**TRAINING, "epochs": 1, "batch_size": 9}
+    pretrain("resnet20@none", str(tmp_path), **few, out=tmp_path / "p")
+    assert (tmp_path / "p" / "model.safetensors").exists()
+
+
+def test_train_encoder_gives_an_encoder(folder, tmp_path):
+    arguments = {"data": folder / "data", "size": 16, "epochs": 1, "batch_size": 8}
+    trained = colourgan("train-encoder", *options({**arguments, "out": tmp_path / "e"}))
+    assert trained.returncode == 0, trained.stderr
+    assert "accuracy" in trained.stderr
+    file = tmp_path / "e" / "encoder.safetensors"
+    with safe_open(file, "pt") as weights:
+        note = json.loads(weights.metadata()["colourgan"])
+    assert note["classes"] == ["a", "b"] and note["seed"] == 0 and "out" not in note
+    run = pretrain(f"resnet20@{file}", str(folder / "data"), **TRAINING, out=tmp_path / "p")
+    assert json.loads((run / "config.json").read_text())["found"]["parameters"]["encoder"]
+
+
+def test_colorize_from_the_command_line(call, folder):
+    make_pictures(folder / "photos", 3, side=50)
+    arguments = ["colorize", "photos", "--model", "g", "--out", "out", "--sheet", "sheet.png"]
+    code, _, err = call(*arguments)
+    assert code == 0, err
+    assert Image.open(folder / "out" / "a" / "0.png").size == (50, 50)
+    assert (folder / "sheet.png").exists()
+    code, _, err = call(*arguments)
+    assert code == 2 and "--overwrite" in err
+
+
+def test_exports_are_made_once(call, folder):
+    for to, ending in (("safetensors", "safetensors"), ("torchscript", "ts"), ("fastai", "pkl")):
+        code, _, err = call("export", "p", "--to", to)
+        assert code == 0, err
+        assert (folder / f"p.{ending}").exists()
+    code, _, err = call("export", "p", "--to", "fastai")
+    assert code == 2 and "exists already" in err
+    (folder / "color.png").write_bytes(next((folder / "data/test").rglob("*.png")).read_bytes())
+    script = "from fastai.learner import load_learner\nlearn = load_learner('p.pkl')\n"
+    script += "print(learn.predict('color.png')[1].shape, hasattr(learn, 'adversarial'))"
+    done = colourgan("list", prelude=script, cwd=folder)
+    assert done.stdout.startswith("torch.Size([2, 16, 16]) False"), done.stderr
+    code, out, err = call("evaluate", "p.pkl", "p", "--data", "data", "--trust-pickle", "--json")
+    assert code == 2 and "p" in err  # the same name twice
+
+
+def test_list_names_the_parts(call):
+    code, out, _ = call("list", "discriminators")
+    assert code == 0 and "patchgan" in out
+    code, out, _ = call("list")
+    for name in ("mobilenet_v2", "stl10", "bce", "within_5", "dynamic_unet"):
+        assert name in out

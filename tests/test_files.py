@@ -1,0 +1,104 @@
+import errno
+import hashlib
+import os
+import shutil
+from collections import namedtuple
+
+import pytest
+from archives import files, write
+
+from colourgan.errors import RunError
+from colourgan.files import file_hash, remove, replacing
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "folder" / "file.txt"
+    with replacing(path) as part:
+        part.write_text("half")
+        assert not path.exists() and part.parent == path.parent
+        part.write_text("whole")
+    assert files(tmp_path) == {"new/folder/file.txt": b"whole"}
+
+
+def test_the_part_keeps_the_ending_by_which_writers_choose_a_format(tmp_path):
+    with replacing(str(tmp_path / "picture.png")) as part:
+        assert part.suffix == ".png" and part.name.startswith(".")
+        part.write_bytes(b"")
+
+
+def test_a_folder_is_replaced_as_a_file_is(tmp_path):
+    with replacing(tmp_path / "folder") as part:
+        write(part, {"a/b.txt": b"1"})
+        assert not (tmp_path / "folder").exists()
+    assert files(tmp_path) == {"folder/a/b.txt": b"1"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, RunError, RuntimeError])
+def test_an_error_leaves_what_was_there(tmp_path, error):
+    write(tmp_path, {"file.txt": b"old"})
+    with pytest.raises(error, match="mine"), replacing(tmp_path / "file.txt") as part:
+        part.write_text("half")
+        raise error("mine")
+    assert files(tmp_path) == {"file.txt": b"old"}
+
+
+def test_an_error_leaves_no_half_folder(tmp_path):
+    with pytest.raises(ValueError), replacing(tmp_path / "folder") as part:
+        write(part, {"a/b.txt": b"1"})
+        raise ValueError
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_called_that(tmp_path, number):
+    write(tmp_path, {"file.txt": b"old"})
+    with pytest.raises(RunError, match=r"^no space left to write .*file\.txt: free some space or"):
+        with replacing(tmp_path / "file.txt") as part:
+            part.write_text("half")
+            raise OSError(number, os.strerror(number))
+    assert files(tmp_path) == {"file.txt": b"old"}
+
+
+def test_a_full_disk_is_found_behind_the_errors_of_torch(tmp_path, monkeypatch):
+    def save():
+        with replacing(tmp_path / "state.pt") as part:
+            part.write_bytes(b"half")
+            raise RuntimeError("unexpected pos 523584 vs 523480")
+
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        save()
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(4096))
+    with pytest.raises(RunError, match="no space left to write"):
+        save()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    write(tmp_path, {"file.txt": b"old", "folder/x": b""})
+    for path in (tmp_path / "file.txt" / "inside.txt", tmp_path / "folder", tmp_path / ("x" * 250)):
+        with pytest.raises(RunError, match=f"^cannot write {path}: ") as caught:
+            with replacing(path) as part:
+                part.write_text("new")
+        assert "\n" not in str(caught.value)
+    assert files(tmp_path) == {"file.txt": b"old", "folder/x": b""}
+
+
+def test_other_errors_of_the_system_stay_what_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "file.txt"):
+        (tmp_path / "nothing").read_text()
+
+
+def test_removing_files_folders_links_and_nothing(tmp_path):
+    write(tmp_path, {"file": b"1", "folder/a/b": b"1", "kept/c": b"1"})
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    for name in ("file", "folder", "link", "nothing"):
+        remove(tmp_path / name)
+    assert files(tmp_path) == {"kept/c": b"1"} and len(list(tmp_path.iterdir())) == 1
+
+
+def test_hashes_are_those_of_the_bytes(tmp_path):
+    body = bytes(range(256)) * 5000
+    write(tmp_path, {"file": body})
+    assert file_hash(tmp_path / "file") == hashlib.sha256(body).hexdigest()
+    assert file_hash(str(tmp_path / "file"), "md5") == hashlib.md5(body).hexdigest()

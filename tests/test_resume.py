@@ -1,0 +1,179 @@
+"""A run that is killed goes on to the same model as one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from tiny_runs import TRAINING, colourgan, make_data, options
+
+from colourgan.errors import RunError, UsageError
+from colourgan.files import file_hash
+from colourgan.learners import gan_finetune, pretrain
+
+FINETUNING = {"epochs": 2, "batch_size": 8, "ema": 0.9, "device": "cpu"}
+
+# SIGKILL in the middle of the work: the process has no chance to tidy up.
+KILL_AT_RENAME = """
+import itertools, os, signal
+count, rename = itertools.count(1), os.replace
+def replace(source, target):
+    if next(count) == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(source, target)
+os.replace = replace
+"""
+KILL_AT_BATCH = """
+import itertools, os, signal
+from colourgan.learners.training import Progress
+count, after = itertools.count(1), Progress.after_batch
+def after_batch(self):
+    after(self)
+    if self.training and next(count) == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+Progress.after_batch = after_batch
+"""
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def whole(one_thread, data, tmp_path_factory):
+    """An uninterrupted pretraining and finetuning."""
+    folder = tmp_path_factory.mktemp("whole")
+    pretrain("resnet20@none", str(data), **TRAINING, out=folder / "p")
+    gan_finetune(folder / "p", **FINETUNING, out=folder / "g")
+    return folder
+
+
+def model_hash(run):
+    return file_hash(run / "model.safetensors")
+
+
+def assert_whole_files(run):
+    """Nothing half-written stands under a final name."""
+    for state in run.glob("state.pt"):
+        torch.load(state, weights_only=True)
+    for model in run.glob("model.safetensors"):
+        from colourgan.models import load_model
+
+        load_model(model)
+
+
+# Renames of the first, frozen epoch: 2 × config, samples, model, history, curves, state.
+@pytest.mark.parametrize(
+    "prelude",
+    [KILL_AT_BATCH.format(at=1), KILL_AT_RENAME.format(at=4), KILL_AT_RENAME.format(at=12),
+     KILL_AT_BATCH.format(at=5)],
+    ids=["frozen", "writing-model", "writing-state", "unfrozen"],
+)  # fmt: skip
+def test_killed_pretraining_resumes_to_the_same_model(prelude, whole, data, tmp_path):
+    run = tmp_path / "run"
+    arguments = {"encoder": "resnet20@none", "data": data, **TRAINING, "out": run}
+    killed = colourgan("pretrain", *options(arguments), prelude=prelude)
+    assert killed.returncode == -signal.SIGKILL
+    assert_whole_files(run)
+    pretrain("resnet20@none", str(data), **TRAINING, out=run, resume=True)
+    assert model_hash(run) == model_hash(whole / "p")
+    assert not list(run.rglob(".*"))  # what the kill left half-written is cleared away
+
+
+@pytest.mark.parametrize(
+    "prelude",
+    [KILL_AT_BATCH.format(at=4), KILL_AT_RENAME.format(at=7)],
+    ids=["second-epoch", "writing-state"],
+)
+def test_killed_finetuning_resumes_to_the_same_model(prelude, whole, tmp_path):
+    run = tmp_path / "run"
+    arguments = options({**FINETUNING, "out": run})
+    killed = colourgan("gan-finetune", whole / "p", *arguments, prelude=prelude)
+    assert killed.returncode == -signal.SIGKILL
+    assert_whole_files(run)
+    resumed = colourgan("gan-finetune", "--resume", "--out", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert model_hash(run) == model_hash(whole / "g")
+    assert (run / "history.csv").read_text().count("\n") == 3
+
+
+def test_ctrl_c_says_how_to_go_on(whole, data, tmp_path):
+    run = tmp_path / "run"
+    arguments = {"encoder": "resnet20@none", "data": data, **TRAINING, "out": run}
+    command = [sys.executable, "-W", "ignore", "-m", "colourgan", "pretrain", *options(arguments)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+    while not (run / "samples").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "--resume" in errors.splitlines()[-1]
+    pretrain("resnet20@none", str(data), **TRAINING, out=run, resume=True)
+    assert model_hash(run) == model_hash(whole / "p")
+
+
+def test_resuming_a_finished_run_changes_nothing(whole, data):
+    before = model_hash(whole / "p")
+    pretrain("resnet20@none", str(data), **TRAINING, out=whole / "p", resume=True)
+    assert model_hash(whole / "p") == before
+
+
+def test_another_seed_gives_another_model(whole, data, tmp_path):
+    run = pretrain("resnet20@none", str(data), **TRAINING, seed=1, out=tmp_path / "run")
+    assert model_hash(run) != model_hash(whole / "p")
+
+
+def test_a_resumed_run_keeps_its_arguments(whole, data):
+    with pytest.raises(UsageError, match="--lr 0.002"):
+        pretrain("resnet20@none", str(data), **TRAINING, lr=1.0, out=whole / "p", resume=True)
+    with pytest.raises(UsageError, match="pretrain run"):
+        gan_finetune(whole / "p", **FINETUNING, out=whole / "p", resume=True)
+
+
+def test_what_is_there_is_not_overwritten(whole, data, tmp_path):
+    with pytest.raises(UsageError, match="--resume"):
+        pretrain("resnet20@none", str(data), **TRAINING, out=whole / "p")
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("do not lose me")
+    with pytest.raises(UsageError, match="exists already"):
+        pretrain("resnet20@none", str(data), **TRAINING, out=tmp_path / "letters")
+    assert (tmp_path / "letters" / "dear.txt").read_text() == "do not lose me"
+
+
+def test_a_damaged_state_is_told(whole, data, tmp_path):
+    run = tmp_path / "run"
+    pretrain("resnet20@none", str(data), **TRAINING, out=run)
+    state = (run / "state.pt").read_bytes()
+    (run / "state.pt").write_bytes(state[: len(state) // 2])
+    with pytest.raises(RunError, match="state.pt is damaged"):
+        pretrain("resnet20@none", str(data), **TRAINING, out=run, resume=True)
+
+
+def test_nan_ends_the_run_and_keeps_the_last_good_model(data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    l1 = torch.nn.L1Loss.forward
+
+    def broken(self, pred, target):
+        good = l1(self, pred, target)
+        return good if not (run / "state.pt").exists() else good * float("nan")
+
+    monkeypatch.setattr(torch.nn.L1Loss, "forward", broken)
+    with pytest.raises(RunError, match=r"loss is nan in epoch .*last good model is kept"):
+        pretrain("resnet20@none", str(data), **TRAINING, out=run)
+    assert_whole_files(run)
+    assert (run / "history.csv").read_text().count("\n") == 2

@@ -1,0 +1,49 @@
+"""A folder of small color pictures, and commands run on it as a user would run them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+TRAINING = {
+    "size": 16,
+    "epochs": 2,
+    "frozen_epochs": 1,
+    "batch_size": 8,
+    "ema": 0.9,
+    "device": "cpu",
+}
+
+
+def make_pictures(folder: Path, count: int, side: int = 24, seed: int = 0) -> Path:
+    """`count` smooth random color pictures in folder/a and folder/b, as PNG."""
+    random = np.random.default_rng(seed)
+    for i in range(count):
+        small = random.integers(0, 256, (3, 3, 3), dtype=np.uint8)
+        path = folder / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(small).resize((side, side), Image.Resampling.BILINEAR).save(path)
+    return folder
+
+
+def make_data(folder: Path, train: int = 20, test: int = 6) -> Path:
+    make_pictures(folder / "train", train)
+    make_pictures(folder / "test", test, seed=1)
+    return folder
+
+
+def options(arguments: dict) -> list[str]:
+    """The command-line options for keyword arguments."""
+    return [part for k, v in arguments.items() for part in (f"--{k.replace('_', '-')}", str(v))]
+
+
+def colourgan(*arguments, prelude: str = "", cwd: Path | None = None, **kwargs):
+    """Runs the command line in a process of its own, single-threaded; `prelude` runs before it."""
+    code = f"{prelude}\nimport sys\nfrom colourgan.cli import main\nmain()"
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"capture_output": True, "text": True, "timeout": 300}
+    return subprocess.run(command, env=env, cwd=cwd, **{**pipes, **kwargs})
