@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from colourgan.datasets import cached_images, dataset_root, native_size, test_files
-from colourgan.encoders import ENCODERS, load_classifier, weights_file
+from colourgan.encoders import ENCODERS, load_classifier
+from colourgan.encoders.build import weights_file
 
 
 def accuracy(spec: str, data: str) -> tuple[float, int]:
@@ -19,15 +20,15 @@ def accuracy(spec: str, data: str) -> tuple[float, int]:
     model, _ = load_classifier(arch, kind, weights_file(arch, kind, weights or "published"))
     root = dataset_root(data)
     names = sorted(folder.name for folder in (root / "train").iterdir() if folder.is_dir())
-    images, files = cached_images(test_files(root), native_size(data), skip_colorless=False)
+    cached = cached_images(test_files(root), native_size(data), skip_colorless=False)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (kind.mean, kind.std))
     right = 0
     with torch.inference_mode():
-        for rows in np.array_split(np.arange(len(files)), max(1, len(files) // 100)):
-            rgb = torch.from_numpy(images[rows]).permute(0, 3, 1, 2) / 255
+        for rows in np.array_split(np.arange(len(cached.files)), max(1, len(cached.files) // 100)):
+            rgb = torch.from_numpy(cached.images[rows]).permute(0, 3, 1, 2) / 255
             answers = model.eval()((rgb - mean) / std).argmax(1).tolist()
-            right += sum(names[a] == files[i].parent.name for a, i in zip(answers, rows, strict=True))
-    return right / len(files), len(files)
+            right += sum(names[a] == cached.files[i].parent.name for a, i in zip(answers, rows, strict=True))
+    return right / len(cached.files), len(cached.files)
 
 
 def main() -> None:

@@ -53,13 +53,13 @@ def build_encoder(spec: str, pretrained: bool = True) -> Encoder:
 def _registered(arch: str, kind: Architecture, weights: str) -> tuple[list[nn.Module], dict]:
     if weights == "none":
         return flat(kind.stages(kind.build(kind.classes))), {"weights": "none", "sha256": None}
-    path = _weights_file(arch, kind, weights)
+    path = weights_file(arch, kind, weights)
     classifier, _ = load_classifier(arch, kind, path)
     origin = weights if weights in ("published", "packaged") else path.name
     return flat(kind.stages(classifier)), {"weights": origin, "sha256": file_hash(path)}
 
 
-def _weights_file(arch: str, kind: Architecture, weights: str) -> Path:
+def weights_file(arch: str, kind: Architecture, weights: str) -> Path:
     if weights == "published":
         return _published(arch, kind)
     if weights != "packaged":
