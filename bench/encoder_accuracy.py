@@ -1,6 +1,6 @@
 """How many test images an encoder's whole classifier names right.
 
-    python bench/encoder_accuracy.py resnet20@packaged --data cifar10
+python bench/encoder_accuracy.py resnet20@packaged --data cifar10
 """
 
 import argparse
@@ -27,7 +27,9 @@ def accuracy(spec: str, data: str) -> tuple[float, int]:
         for rows in np.array_split(np.arange(len(cached.files)), max(1, len(cached.files) // 100)):
             rgb = torch.from_numpy(cached.images[rows]).permute(0, 3, 1, 2) / 255
             answers = model.eval()((rgb - mean) / std).argmax(1).tolist()
-            right += sum(names[a] == cached.files[i].parent.name for a, i in zip(answers, rows, strict=True))
+            right += sum(
+                names[a] == cached.files[i].parent.name for a, i in zip(answers, rows, strict=True)
+            )
     return right / len(cached.files), len(cached.files)
 
 

@@ -11,6 +11,21 @@ import typer
 from typer import Argument, Option
 
 from colourgan.errors import RunError, UsageError
+from colourgan.options import (
+    Augmentation,
+    BatchSize,
+    DataDir,
+    Device,
+    Ema,
+    Epochs,
+    Limit,
+    Out,
+    Precision,
+    Resume,
+    Seed,
+    Size,
+    TrustPickle,
+)
 
 INTERRUPTED = 130  # what shells give for Ctrl-C
 
@@ -22,37 +37,16 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # brackets in the help are meant as they are
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-DataDir = Annotated[
-    Path | None, Option(help="Where named data sets live. [default: fastai's data folder]")
-]
-Device = Annotated[str, Option(help="cpu, cuda, mps, …; auto takes a GPU if there is one.")]
-Precision = Annotated[str, Option(help="auto, fp32, bf16 or fp16; auto: bf16 where it is fast.")]
-Seed = Annotated[int, Option(help="Of everything random.")]
-Limit = Annotated[int | None, Option(help="How many images at most. [default: all]")]
-Epochs = Annotated[int, Option(help="Epochs that train the whole network.")]
-BatchSize = Annotated[int, Option(help="Images in a batch.")]
-Augmentation = Annotated[str, Option(help="none, flip or flip+crop, drawn for each image.")]
-Ema = Annotated[float, Option(help="Decay of the average of weights that is saved; 0: none.")]
-Out = Annotated[Path | None, Option(help="Run folder to make. [default: a new one in runs/]")]
-Resume = Annotated[bool, Option("--resume", help="Go on with the run in --out, as it was started.")]
-TrustPickle = Annotated[
-    bool, Option("--trust-pickle", help="Load a .pkl model, which can run any code on loading.")
-]
-Size = Annotated[
-    int | None,
-    Option(help="Side of the images in pixels. [default: the data set's own, 64 for a folder]"),
-]
 
 
 @app.command()
 def pretrain(
     context: typer.Context,
     encoder: Annotated[
-        str,
-        Option(help="ARCH[@WEIGHTS]; WEIGHTS: a file, none or packaged. [published if left out]"),
+        str, Option(help="ARCH (published weights), or ARCH@none, ARCH@packaged or ARCH@FILE.")
     ] = "resnet18",
     data: Annotated[str, Option(help="A data set's name or a folder of images.")] = "stl10",
     size: Size = None,
@@ -75,7 +69,7 @@ def pretrain(
     resume: Resume = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Train a generator to predict color from lightness, on a pretrained encoder."""
+    """Train a generator on a pretrained encoder to predict color from lightness."""
     from colourgan.learners import pretrain
 
     _train(pretrain, context)
@@ -135,7 +129,7 @@ def train_encoder(
     resume: Resume = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Train an encoder as a classifier; its encoder.safetensors serves as ARCH@FILE."""
+    """Train an encoder as a classifier; its file serves as ARCH@FILE."""
     from colourgan.learners import train_encoder
 
     _train(train_encoder, context)
@@ -159,7 +153,7 @@ def evaluate(
     data_dir: DataDir = None,
     trust_pickle: TrustPickle = False,
 ) -> None:
-    """Compare models on test images: one table and one picture for all."""
+    """Compare models on test images: a table and a picture."""
     from colourgan.evaluate import as_json, evaluate, table
     from colourgan.learners import choose_device, data_of
     from colourgan.models import load_model, names_of
@@ -210,7 +204,7 @@ def export(
     ] = None,
     trust_pickle: TrustPickle = False,
 ) -> None:
-    """Write a model as a fastai pickle, a safetensors file or TorchScript."""
+    """Write a model as fastai pickle, safetensors or TorchScript."""
     from colourgan.learners import export
 
     _done("exported", export(model, to, out, trust_pickle))

@@ -1,5 +1,7 @@
 """Generators: L → ab. fastai's DynamicUnet around any encoder, without its hooks."""
 
+from copy import deepcopy
+
 import torch
 import torch.nn.functional as F
 from fastai.layers import ConvLayer, PixelShuffle_ICNR, ResBlock, SelfAttention
@@ -82,6 +84,15 @@ class ColorUnet(nn.Module):
         x = self.join(torch.cat([x, L.to(x.dtype)], dim=1))
         return self.bound(self.head(x).float())
 
+    def __deepcopy__(self, memo: dict) -> "ColorUnet":
+        # Spectral norm, in self-attention, leaves computed weights behind that cannot be copied.
+        for module in self.modules():
+            if isinstance(weight := vars(module).get("weight"), Tensor):
+                module.weight = weight.detach()
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        vars(copied).update(deepcopy(vars(self), memo))
+        return copied
+
     def parameter_counts(self) -> dict[str, int]:
         """Numbers of parameters of encoder and decoder."""
         encoder = sum(p.numel() for p in self.encoder.parameters())
@@ -122,7 +133,7 @@ def _set_width(blocks: nn.ModuleList, width: float, channels: int) -> None:
         skip = block.bn.num_features
         attention = any(isinstance(m, SelfAttention) for m in block.conv2)
         has_blur = any(isinstance(m, nn.AvgPool2d) for m in block.shuf)
-        block.shuf = PixelShuffle_ICNR(channels, channels // 2, blur=has_blur)
+        block.shuf = PixelShuffle_ICNR(channels, channels // 2, blur=has_blur, norm_type=None)
         block.conv1 = ConvLayer(channels // 2 + skip, wanted, norm_type=None)
         extra = SelfAttention(wanted) if attention else None
         block.conv2 = ConvLayer(wanted, wanted, norm_type=None, xtra=extra)
@@ -136,7 +147,7 @@ def _closing(layers: list[nn.Module], channels: int, width: float) -> tuple[nn.M
     head = layers[-2]
     if width != 1:
         if not isinstance(enlarge, nn.Identity):
-            enlarge = PixelShuffle_ICNR(channels)
+            enlarge = PixelShuffle_ICNR(channels, norm_type=None)
         join = ResBlock(1, channels + 1, channels + 1, norm_type=None)
         head = ConvLayer(channels + 1, 2, ks=1, act_cls=None, norm_type=None)
     return enlarge, join, head

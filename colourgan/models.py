@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
@@ -57,14 +58,14 @@ def load_model(path: Path | str, trust_pickle: bool = False) -> nn.Module:
     metadata, tensors = _read(path)
     arguments = dict(metadata["arguments"])
     build = GENERATORS[arguments.pop("generator")]
-    generator = build(**arguments, pretrained=False)
     try:
+        generator = build(**arguments, pretrained=False)
         generator.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[-1].strip()[:200]
         raise RunError(
             f"{path} does not fit its own description ({reason}): it is damaged, or was written "
-            "with another version of timm, torchvision or fastai"
+            "with other versions of colourgan, timm, torchvision or fastai"
         ) from error
     generator.origin = metadata["encoder"]
     return generator.eval()
@@ -106,8 +107,8 @@ def names_of(paths: Iterable[Path | str]) -> dict[str, Path]:
     if len(set(files)) < len(files):
         raise UsageError(f"a model is named twice: {', '.join(map(str, paths))}")
     named = [file.parent if file.name == MODEL_NAME else file.with_suffix("") for file in files]
-    if len(set(named)) < len(named):  # one model in two formats
-        named = files
+    if len(set(named)) < len(named):  # one model in two formats, or a run beside its export
+        named = [file.parent if file.name == MODEL_NAME else file for file in files]
     depth = 1
     while len({file.parts[-depth:] for file in named}) < len(named):
         depth += 1
@@ -151,12 +152,15 @@ def to_torchscript(generator: nn.Module, path: Path | str) -> None:
     Raises UsageError, and writes nothing, if the encoder computes with constants of one size.
     """
     size = generator.arguments["size"]
-    traced = torch.jit.trace(generator.eval(), torch.zeros(1, 1, size, size), check_trace=False)
+    L = torch.zeros(1, 1, size, size)
+    buffer = BytesIO()  # writing to a full disk itself, torch 2.15 ends the whole process
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its deprecation, and of what _equal_at finds out
+        traced = torch.jit.trace(generator.eval(), L, check_trace=False)
+        torch.jit.save(traced, buffer)
     if not _equal_at(traced, generator, size + 13, 2 * size - 5):
         arch = generator.arguments["encoder"]
         raise UsageError(f"encoder {arch} does not trace: TorchScript would serve one size only")
-    buffer = BytesIO()  # writing to a full disk itself, torch 2.15 ends the whole process
-    torch.jit.save(traced, buffer)
     with replacing(path) as part:
         part.write_bytes(buffer.getbuffer())
 

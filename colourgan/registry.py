@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from difflib import SequenceMatcher
-from os.path import commonprefix
+from itertools import takewhile
 
 from colourgan.errors import UsageError
 
@@ -37,4 +37,5 @@ class Registry(dict):
 
 def _nearness(name: str, choice: str) -> tuple[float, int]:
     """Of equally similar names the one that begins alike is nearer: resnet2O is no resnet32."""
-    return SequenceMatcher(None, name, choice).ratio(), len(commonprefix((name, choice)))
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(name, choice, strict=False))
+    return SequenceMatcher(None, name, choice).ratio(), len(list(alike))

@@ -32,7 +32,7 @@ def house(text):
 FLOORS = house(colourgan.__doc__)
 
 
-def imported(code, package=""):
+def imported(code):
     """The top-level modules of colourgan that a source imports, inside functions too."""
     found = set()
     for node in ast.walk(ast.parse(code)):
@@ -50,18 +50,15 @@ def imported(code, package=""):
 
 
 IMPORTS = {
-    module: imported(path.read_text()) for module, path in SOURCES.items() if module not in ENTRANCES
+    name: imported(path.read_text()) for name, path in SOURCES.items() if name not in ENTRANCES
 }
 
 
 def test_the_map_is_read_as_it_is_meant():
-    text = "The house:\n\n    0  one, two   words\n       three     more, words\n    1  four\n  five"
+    text = "House:\n\n    0  one, two   words\n       three     more, words\n    1  four\n  five"
     assert house(text) == {"one": 0, "two": 0, "three": 0, "four": 1}
-    assert imported("def f():\n  from colourgan import a, b\n  import colourgan.c.d\nimport os") == {
-        "a",
-        "b",
-        "c",
-    }
+    code = "def f():\n  from colourgan import a, b\n  import colourgan.c.d\nimport os, colourgan"
+    assert imported(code) == {"a", "b", "c"}
 
 
 def test_every_module_has_its_place_on_the_map_and_the_map_nothing_else():
@@ -90,6 +87,8 @@ def test_no_import_leads_back():
 
 def test_the_public_names_are_where_the_entrance_says():
     assert set(colourgan._PUBLIC.values()) <= set(FLOORS)
+    # Importing a module of the same name anywhere would put it in the function's place.
+    assert not set(colourgan.__all__) & set(FLOORS)
     for name in colourgan.__all__:
         assert getattr(colourgan, name).__name__ == name
     assert set(colourgan.__all__) <= set(dir(colourgan))

@@ -217,7 +217,7 @@ def test_exports_are_made_once(call, folder):
     script += "print(learn.predict('color.png')[1].shape, hasattr(learn, 'adversarial'))"
     done = colourgan("list", prelude=script, cwd=folder)
     assert done.stdout.startswith("torch.Size([2, 16, 16]) False"), done.stderr
-    code, out, err = call("evaluate", "p.pkl", "p", "--data", "data", "--trust-pickle", "--json")
+    code, _, err = call("evaluate", "p.pkl", "p", "--data", "data", "--trust-pickle", "--json")
     assert code == 2 and "p" in err  # the same name twice
 
 

@@ -147,9 +147,16 @@ def test_autocast_gives_float32(resnet20):
     torch.testing.assert_close(ab, resnet20(pictures()), atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("encoder", ["resnet20", "timm:mobilenetv3_small_050"])
-def test_after_training_it_can_be_copied_and_pickled_without_activations(encoder):
-    generator = dynamic_unet(f"{encoder}@none", 32)
+@pytest.mark.parametrize(
+    ("encoder", "options"),
+    [
+        ("resnet20", {}),
+        ("resnet20", {"self_attention": True, "blur": True, "decoder_width": 0.5}),
+        ("timm:mobilenetv3_small_050", {}),
+    ],
+)
+def test_after_training_it_can_be_copied_and_pickled_without_activations(encoder, options):
+    generator = dynamic_unet(f"{encoder}@none", 32, **options)
     fresh = len(pickle.dumps(generator))
     generator(pictures(64, 64)).sum().backward()
     generator.zero_grad()
@@ -157,6 +164,7 @@ def test_after_training_it_can_be_copied_and_pickled_without_activations(encoder
     generator.eval()
     for again in (copy.deepcopy(generator), pickle.loads(pickle.dumps(generator))):
         assert torch.equal(again(pictures()), generator(pictures()))
+        assert not {id(p) for p in again.parameters()} & {id(p) for p in generator.parameters()}
     assert not any(module._forward_hooks for module in generator.modules())
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from fastai.data.core import DataLoaders, TfmdDL, TfmdLists
-from fastai.torch_core import TensorCategory, TensorImage, TensorImageBW
+from fastai.torch_core import TensorCategory, TensorImage
 from fastai.vision.augment import RandTransform
 from fastcore.basics import chunked
 from fasttransform import ItemTransform, Transform
@@ -48,7 +48,9 @@ def training_parts(root: Path) -> Parts:
         files = [file for file in files if file not in test]
     random.Random(SPLIT_SEED).shuffle(files)
     if (root / "valid").is_dir():
-        return Parts(files, list_images(root / "valid"))
+        valid = list_images(root / "valid")
+        random.Random(SPLIT_SEED).shuffle(valid)
+        return Parts(files, valid)
     share = min(VALID_MOST, max(1, int(len(files) * VALID_SHARE)))
     return Parts(files[share:], files[:share])
 
@@ -148,8 +150,9 @@ class ToLab(ItemTransform):
 
     def decodes(self, batch):
         L, ab = (part.as_subclass(Tensor).float() for part in batch)
-        grey = color.lightness_to_grey(L)
-        return TensorImageBW(grey), TensorImage(color.decode(L, ab))
+        # Of three channels: fastai shows a single one in negative, stretched to black and white.
+        grey = color.lightness_to_grey(L).expand(-1, 3, -1, -1)
+        return TensorImage(grey), TensorImage(color.decode(L, ab))
 
 
 class CachedDL(TfmdDL):
@@ -164,6 +167,13 @@ class CachedDL(TfmdDL):
     def __init__(self, dataset=None, images=None, labels=None, **kwargs):
         self.images, self.labels = images, labels
         super().__init__(dataset, **kwargs)
+
+    def show_results(self, b, out, **kwargs):
+        # Only with this is a way registered to draw pictures side by side; imported above, it would
+        # also give every Learner a progress bar on stdout.
+        import fastai.vision.learner  # noqa: F401
+
+        return super().show_results(b, out, **kwargs)
 
     def create_batches(self, samps: Iterable[int]) -> Iterator:
         if self.images is None:

@@ -1,0 +1,292 @@
+"""Model files: one generator, everything that rebuilds it, and nothing that runs code."""
+
+import copy
+import errno
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from colourgan.color import AB_SCALE
+from colourgan.encoders import ENCODERS, save_weights
+from colourgan.errors import RunError, UsageError
+from colourgan.generators import dynamic_unet
+from colourgan.learners.export import to_fastai
+from colourgan.models import load_model, model_file, save_model, to_torchscript
+
+OPTIONS = {"self_attention": True, "blur": True, "decoder_width": 0.5}
+
+
+def pictures(height=32, width=32):
+    return torch.rand(2, 1, height, width, generator=torch.Generator().manual_seed(4)) * 2 - 1
+
+
+def trained(encoder, size=32, **options):
+    """A generator one step away from how it is built, so that no new one equals it."""
+    generator = dynamic_unet(f"{encoder}@none", size, **options)
+    generator(pictures()).abs().mean().backward()
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter -= 0.1 * parameter.grad
+    generator.zero_grad()
+    return generator.eval()
+
+
+@pytest.fixture(scope="module")
+def resnet20():
+    return trained("resnet20")
+
+
+@pytest.fixture
+def model(resnet20, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_model(resnet20, path)
+    return path
+
+
+def metadata_of(path):
+    with safe_open(path, "pt") as file:
+        assert list(file.metadata()) == ["colourgan"]
+        return json.loads(file.metadata()["colourgan"])
+
+
+def described(model, tensors=None, **changes):
+    """Writes the model file again with another description, or with other tensors."""
+    metadata = {**metadata_of(model), **changes}
+    tensors = load_file(model) if tensors is None else tensors
+    save_file(tensors, model, {"colourgan": json.dumps(metadata)})
+
+
+def refused(error, path, **options):
+    with pytest.raises(error) as caught:
+        load_model(path, **options)
+    message = str(caught.value)
+    assert "\n" not in message and str(path) in message
+    return message
+
+
+# There and back
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size", "options"),
+    [
+        ("resnet20", 32, {}),
+        ("resnet20", 48, OPTIONS),
+        ("timm:mobilenetv3_small_050", 32, {}),
+        ("timm:efficientvit_b0", 32, {}),
+    ],
+)
+def test_a_model_comes_back_as_it_was(encoder, size, options, tmp_path):
+    generator = trained(encoder, size, **options)
+    generator.origin = {"arch": encoder, "weights": "gone.pt", "sha256": "0" * 64}
+    save_model(generator, tmp_path / "a.safetensors")
+    again = load_model(str(tmp_path / "a.safetensors"))
+    with torch.no_grad():
+        for size in ((32, 32), (37, 51)):
+            assert torch.equal(again(pictures(*size)), generator(pictures(*size)))
+    assert not again.training
+    assert (again.arguments, again.origin) == (generator.arguments, generator.origin)
+    save_model(again, tmp_path / "b.safetensors")
+    assert same_bytes(tmp_path, "a", "b")
+
+
+def same_bytes(folder, *names):
+    return len({(folder / f"{name}.safetensors").read_bytes() for name in names}) == 1
+
+
+def test_equal_models_make_equal_files(resnet20, tmp_path):
+    save_model(resnet20, tmp_path / "a.safetensors")
+    save_model(resnet20, tmp_path / "b.safetensors")
+    channels_last = copy.deepcopy(resnet20).to(memory_format=torch.channels_last)
+    save_model(channels_last, tmp_path / "c.safetensors")
+    save_model(copy.deepcopy(resnet20).train(), tmp_path / "d.safetensors")
+    assert same_bytes(tmp_path, "a", "b", "c", "d")
+    other = copy.deepcopy(resnet20)
+    with torch.no_grad():
+        other.head[0].bias += 1e-6
+    save_model(other, tmp_path / "e.safetensors")
+    assert not same_bytes(tmp_path, "a", "e")
+
+
+def test_the_file_describes_the_model(resnet20, model):
+    assert metadata_of(model) == {
+        "kind": "generator",
+        "format_version": 1,
+        "ab_scale": AB_SCALE,
+        "arguments": {
+            "generator": "dynamic_unet",
+            "encoder": "resnet20",
+            "size": 32,
+            "self_attention": False,
+            "blur": False,
+            "decoder_width": 1.0,
+        },
+        "encoder": {"arch": "resnet20", "weights": "none", "sha256": None},
+    }
+    assert load_file(model).keys() == resnet20.state_dict().keys()
+
+
+def test_a_model_is_replaced_as_a_whole(resnet20, model, monkeypatch):
+    before = model.read_bytes()
+
+    def full(self, body):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for write in (save_model, to_torchscript):
+        with pytest.raises(RunError, match="no space left to write"):
+            write(resnet20, model)
+    assert model.read_bytes() == before and list(model.parent.iterdir()) == [model]
+
+
+# Other files
+
+
+@pytest.mark.parametrize("left", [0, 5, 100, 5000, -1])
+def test_a_file_cut_short_is_damaged(model, left):
+    model.write_bytes(model.read_bytes()[:left])
+    assert "is damaged or no safetensors file" in refused(RunError, model)
+
+
+def test_a_file_of_another_format_is_no_safetensors_file(model):
+    model.write_bytes(b"\x89PNG\r\n" + bytes(1000))
+    assert "is damaged or no safetensors file" in refused(RunError, model)
+
+
+def test_weights_of_an_encoder_are_no_model(tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    save_weights(ENCODERS["resnet20"]().build(10), path, "resnet20", {})
+    assert "holds an encoder, not a generator" in refused(UsageError, path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_any_safetensors_file_is_no_model(tmp_path, metadata):
+    save_file({"x": torch.zeros(3)}, tmp_path / "x.safetensors", metadata)
+    assert "is no colourgan model" in refused(UsageError, tmp_path / "x.safetensors")
+
+
+def test_a_newer_format_asks_for_a_newer_colourgan(model):
+    described(model, format_version=2)
+    assert "has format 2, this colourgan reads up to 1" in refused(RunError, model)
+
+
+def test_another_scale_of_ab_is_not_read_as_ours(model):
+    described(model, ab_scale=128.0)
+    assert "scales ab by 128.0, this colourgan by 110.0" in refused(RunError, model)
+
+
+def test_a_damaged_description_is_damage(model):
+    save_file(load_file(model), model, {"colourgan": '{"kind": "gener'})
+    assert "is damaged" in refused(RunError, model)
+
+
+@pytest.mark.parametrize("change", ["lost", "another shape"])
+def test_tensors_that_do_not_fit_their_description(model, change):
+    tensors = load_file(model)
+    value = tensors.pop("head.0.bias")
+    if change == "another shape":
+        tensors["head.0.bias"] = value[:1]
+    described(model, tensors)
+    assert "does not fit its own description" in refused(RunError, model)
+
+
+def test_arguments_that_this_colourgan_does_not_know(model):
+    arguments = metadata_of(model)["arguments"]
+    described(model, arguments={**arguments, "generator": "dynamic_net"})
+    with pytest.raises(UsageError, match="did you mean 'dynamic_unet'"):
+        load_model(model)
+    described(model, arguments={**arguments, "wings": 2})
+    assert "does not fit its own description" in refused(RunError, model)
+
+
+def test_a_file_or_run_that_is_not_there(tmp_path):
+    assert "no file" in refused(UsageError, tmp_path / "gone.safetensors")
+    assert "holds no model.safetensors yet" in refused(UsageError, tmp_path)
+
+
+# Pickles
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("code of a pickle was run",)
+
+
+@pytest.mark.parametrize("ending", [".pkl", ".pickle"])
+def test_a_pickle_is_not_loaded_without_trust(tmp_path, ending, capsys):
+    path = tmp_path / f"model{ending}"
+    path.write_bytes(pickle.dumps(Evil()))
+    assert "add --trust-pickle" in refused(UsageError, path)
+    assert not capsys.readouterr().out
+
+
+def test_a_pickle_under_another_name_is_not_loaded_either(model, capsys):
+    model.write_bytes(pickle.dumps(Evil()))
+    assert "is damaged or no safetensors file" in refused(RunError, model, trust_pickle=True)
+    assert not capsys.readouterr().out
+
+
+def test_a_trusted_pickle_of_fastai_is_a_model(resnet20, tmp_path):
+    path = tmp_path / "model.pkl"
+    to_fastai(copy.deepcopy(resnet20), path)
+    again = load_model(path, trust_pickle=True)
+    torch.testing.assert_close(again(pictures()), resnet20(pictures()))
+    assert not again.training
+    save_model(again, tmp_path / "a.safetensors")
+    save_model(resnet20, tmp_path / "b.safetensors")
+    assert same_bytes(tmp_path, "a", "b")
+
+
+def test_a_trusted_pickle_of_something_else(tmp_path):
+    path = tmp_path / "model.pkl"
+    path.write_bytes(b"nothing")
+    assert "cannot load" in refused(RunError, path, trust_pickle=True)
+    torch.save(3, path)
+    assert "cannot load" in refused(RunError, path, trust_pickle=True)
+
+
+def test_a_run_folder_stands_for_its_model(model, resnet20):
+    assert model_file(model.parent) == model_file(str(model)) == model
+    again = load_model(model.parent)
+    assert torch.equal(again(pictures()), resnet20(pictures()))
+
+
+# TorchScript
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options", "largest"),
+    [
+        ("resnet20", {}, (300, 401)),
+        ("resnet20", OPTIONS, (60, 81)),  # attention takes memory to the fourth power
+        ("timm:mobilenetv3_small_050", {}, (300, 401)),
+    ],
+)
+def test_torchscript_computes_the_same_at_every_size(encoder, options, largest, tmp_path, recwarn):
+    generator = trained(encoder, **options)
+    recwarn.clear()
+    to_torchscript(generator, tmp_path / "model.ts")
+    assert not recwarn.list
+    script = torch.jit.load(tmp_path / "model.ts")
+    with torch.no_grad():
+        for L in (pictures(), pictures(*largest)[:1], pictures(17, 70)):
+            torch.testing.assert_close(script(L), generator(L), atol=1e-5, rtol=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.ts"]
+
+
+def test_torchscript_is_refused_to_an_encoder_of_one_size(resnet20, tmp_path, monkeypatch):
+    class OneSize(torch.nn.Module):
+        def forward(self, L):
+            return L.view(-1, 32, 32)[:, None]  # 32 becomes a constant of the trace
+
+    generator = copy.deepcopy(resnet20)
+    generator.encoder[0] = torch.nn.Sequential(OneSize(), generator.encoder[0])
+    with pytest.raises(UsageError, match="encoder resnet20 does not trace"):
+        to_torchscript(generator, tmp_path / "model.ts")
+    assert not list(tmp_path.iterdir())
