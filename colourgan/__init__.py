@@ -16,7 +16,8 @@ The house; a module imports only from lower floors:
     4  learners        color_learner; pretrain, gan_finetune, train_encoder; the run folder
     5  colorize        any picture in, the same picture in color out
        evaluate        models on test images → a table and a picture
-    6  options, cli    what commands share; one short function a command
+       options         command-line options that several commands share
+    6  cli             one short function a command
 
 Importing colourgan loads no torch: its public names are found when they are first used.
 """

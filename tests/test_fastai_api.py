@@ -54,7 +54,7 @@ def as_batch(image):
 def test_show_results_draws_grey_true_and_predicted_side_by_side(learn):
     with learn.no_bar():
         learn.show_results(max_n=3, shuffle=False)
-    assert len(plt.get_fignums()) == 1 and not hasattr(learn, "progress")
+    assert len(plt.get_fignums()) == 1
     images = shown()
     assert len(images) == 9
     files = training_parts(learn.dls.valid.dataset.items[0].parents[2]).valid

@@ -169,9 +169,7 @@ class CachedDL(TfmdDL):
         super().__init__(dataset, **kwargs)
 
     def show_results(self, b, out, **kwargs):
-        # Only with this is a way registered to draw pictures side by side; imported above, it would
-        # also give every Learner a progress bar on stdout.
-        import fastai.vision.learner  # noqa: F401
+        import fastai.vision.learner  # noqa: F401 registers how pictures are drawn side by side
 
         return super().show_results(b, out, **kwargs)
 

@@ -41,7 +41,7 @@ def to_fastai(generator: nn.Module, path: Path | str) -> None:
     """
     dls = blank_dataloaders(generator.arguments["size"])
     learn = generator_learner(dls, generator)
-    learn.remove_cb(learn.precision)
+    learn.remove_cbs([learn.precision, learn.progress])  # whoever predicts chooses their own
     with replacing(path) as part:
         learn.path = part.parent
         learn.export(part.name)
