@@ -21,9 +21,9 @@ from colourgan.models import load_model
 VARIANTS = [
     {"l1_weight": 40.0},
     {"l1_weight": 100.0},
-    {"l1_weight": 40.0, "norm": "spectral"},
-    {"l1_weight": 40.0, "lr": 5e-5},
-    {"l1_weight": 40.0, "d_steps": 2},
+    {"l1_weight": 200.0},
+    {"l1_weight": 400.0},
+    {"l1_weight": 200.0, "lr": 5e-5},
 ]
 RESULTS = Path(__file__).with_suffix(".csv")
 

@@ -54,7 +54,7 @@ def pretrain(
     epochs: Epochs = 10,
     frozen_epochs: Annotated[int, Option(help="Epochs before these that train the decoder.")] = 1,
     batch_size: BatchSize = 32,
-    lr: Annotated[float, Option(help="Highest learning rate of the decoder (one-cycle).")] = 2e-3,
+    lr: Annotated[float, Option(help="Highest learning rate of the decoder (one-cycle).")] = 1e-3,
     encoder_lr_ratio: Annotated[float, Option(help="The encoder's learning rate over it.")] = 0.1,
     weight_decay: Annotated[float, Option(help="Decoupled, as in AdamW.")] = 0.01,
     augmentation: Augmentation = "flip+crop",

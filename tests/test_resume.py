@@ -139,7 +139,7 @@ def test_another_seed_gives_another_model(whole, data, tmp_path):
 
 
 def test_a_resumed_run_keeps_its_arguments(whole, data):
-    with pytest.raises(UsageError, match=r"--lr 0\.002"):
+    with pytest.raises(UsageError, match=r"--lr 0\.001"):
         pretrain("resnet20@none", str(data), **TRAINING, lr=1.0, out=whole / "p", resume=True)
     with pytest.raises(UsageError, match="pretrain run"):
         gan_finetune(whole / "p", **FINETUNING, out=whole / "p", resume=True)

@@ -26,7 +26,7 @@ def color_learner(
     self_attention: bool = False,
     blur: bool = False,
     decoder_width: float = 1.0,
-    lr: float = 2e-3,
+    lr: float = 1e-3,
     weight_decay: float = 0.01,
     precision: str = "auto",
     path: Path | str | None = None,
@@ -50,7 +50,7 @@ def generator_learner(
     dls: DataLoaders,
     generator: nn.Module,
     opt_func: Callable = Adam,
-    lr: float = 2e-3,
+    lr: float = 1e-3,
     precision: str = "auto",
     path: Path | str | None = None,
 ) -> Learner:

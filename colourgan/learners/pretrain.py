@@ -20,7 +20,7 @@ def pretrain(
     epochs: int = 10,
     frozen_epochs: int = 1,
     batch_size: int = 32,
-    lr: float = 2e-3,
+    lr: float = 1e-3,
     encoder_lr_ratio: float = 0.1,
     weight_decay: float = 0.01,
     augmentation: str = "flip+crop",
