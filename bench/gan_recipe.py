@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/gan_recipe"))
     asked = parser.parse_args()
     arguments = read_config(asked.run)["arguments"]
-    dls = color_dataloaders(data_of(asked.run), arguments["size"], 64, arguments["limit"])
+    dls = color_dataloaders(data_of(asked.run)[0], arguments["size"], 64, arguments["limit"])
     rows = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []
     known = {row["variant"] for row in rows}
     for variant in VARIANTS:

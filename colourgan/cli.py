@@ -93,6 +93,7 @@ def gan_finetune(
     d_lr: Annotated[float, Option(help="Learning rate of the discriminator.")] = 2e-4,
     beta1: Annotated[float, Option(help="Adam's, of both.")] = 0.5,
     beta2: Annotated[float, Option(help="Adam's, of both.")] = 0.999,
+    weight_decay: Annotated[float, Option(help="Of the generator, decoupled.")] = 0.0,
     d_steps: Annotated[int, Option(help="Discriminator steps for each generator step.")] = 1,
     augmentation: Augmentation = "flip+crop",
     ema: Ema = 0.999,
@@ -159,7 +160,8 @@ def evaluate(
     from colourgan.models import load_model, names_of
 
     loaded = {name: load_model(path, trust_pickle) for name, path in names_of(models).items()}
-    data = data or data_of(models[0])
+    if data is None:
+        data, data_dir = data_of(models[0], data_dir)
     device = str(choose_device(device))
     result = evaluate(loaded, data, size, limit, batch_size, device, seed, data_dir, out)
     print(as_json(result) if json else table(result))
@@ -184,11 +186,15 @@ def colorize(
 ) -> None:
     """Color pictures of any size and kind, at full resolution."""
     from colourgan.colorize import Colorizer, colorize_files, colorize_sheet
+    from colourgan.generators import SMALLEST
     from colourgan.learners import choose_device
     from colourgan.models import load_model
 
     generator = load_model(model, trust_pickle)
-    colorizer = Colorizer(generator, size or generator.arguments["size"], choose_device(device))
+    size = generator.arguments["size"] if size is None else size
+    if size < SMALLEST:
+        raise UsageError(f"--size {size} is too small: at least {SMALLEST} pixels are needed")
+    colorizer = Colorizer(generator, size, choose_device(device))
     pairs = colorize_files(inputs, colorizer, out, overwrite=overwrite)
     if sheet:
         colorize_sheet(pairs, sheet)
@@ -223,6 +229,8 @@ def list_names(
         print(f"{plural}:")
         for name, entry in found[plural].items():
             print(f"  {name:20} {(entry.__doc__ or '').strip().splitlines()[0]}")
+        if plural == "encoders":
+            print(f"  {'timm:NAME':20} Any timm backbone whose stages run in order.")
 
 
 def _registries() -> dict:

@@ -8,7 +8,7 @@ from typer import Option
 DataDir = Annotated[
     Path | None, Option(help="Where named data sets live. [default: fastai's data folder]")
 ]
-Device = Annotated[str, Option(help="cpu, cuda, mps, …; auto takes a GPU if there is one.")]
+Device = Annotated[str, Option(help="cpu, cuda, mps, …; auto takes a CUDA GPU if there is one.")]
 Precision = Annotated[str, Option(help="auto, fp32, bf16 or fp16; auto: bf16 where it is fast.")]
 Seed = Annotated[int, Option(help="Of everything random.")]
 Limit = Annotated[int | None, Option(help="How many images at most. [default: all]")]

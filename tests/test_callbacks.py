@@ -228,7 +228,7 @@ def test_nan_ends_fit_with_run_error_before_any_step(tmp_path, loss, where):
     with pytest.raises(RunError) as error:
         learn.fit(1)
     expected = (
-        f"{loss} is .* in epoch 0, batch {2 if where is not None else 0}: .*last good model is kept"
+        f"{loss} is .* in epoch 1, batch {2 if where is not None else 0}: .*last good model is kept"
     )
     assert error.match("^" + expected) and "\n" not in str(error.value)
     nets = (learn.model, adversarial.discriminator)
@@ -240,7 +240,7 @@ def test_nan_ends_fit_with_run_error_before_any_step(tmp_path, loss, where):
 def test_nan_in_the_discriminators_loss_is_named(tmp_path):
     adversarial = make_adversarial("none")
     adversarial.discriminator.layers[0].bias.data[:] = float("nan")
-    with pytest.raises(RunError, match=r"^d_loss is nan in epoch 0, batch 0"):
+    with pytest.raises(RunError, match=r"^d_loss is nan in epoch 1, batch 0"):
         make_learner(tmp_path, [adversarial]).fit(1)
 
 

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from tiny_runs import TRAINING, colourgan, make_data, make_pictures, options
 
 from colourgan import cli
+from colourgan.encoders import build_encoder
 from colourgan.learners import gan_finetune, pretrain, train_encoder
 
 
@@ -226,5 +227,33 @@ def test_list_names_the_parts(call):
     code, out, _ = call("list", "discriminators")
     assert code == 0 and "patchgan" in out
     code, out, _ = call("list")
-    for name in ("mobilenet_v2", "stl10", "bce", "within_5", "dynamic_unet"):
+    for name in ("mobilenet_v2", "timm:NAME", "stl10", "bce", "within_5", "dynamic_unet"):
         assert name in out
+
+
+def test_a_first_try_that_failed_does_not_block_the_folder(call):
+    wrong = ["pretrain", "--encoder", "resnet20@none", "--data", "data", "--out", "again"]
+    code, _, err = call(*wrong, "--precision", "fp16", "--device", "cpu")
+    assert code == 2 and "fp16" in err
+    code, _, err = call(*wrong, *options({**TRAINING, "epochs": 0}))
+    assert code == 0, err
+
+
+def test_the_folder_of_named_data_is_handed_down(folder, tmp_path):
+    make_data(tmp_path / "sample")  # stands where --data-dir has the data set of that name
+    few = {**TRAINING, "epochs": 0}
+    pretrain("resnet20@none", "sample", **few, out=tmp_path / "p", data_dir=tmp_path)
+    gan_finetune(tmp_path / "p", epochs=1, batch_size=8, device="cpu", out=tmp_path / "g")
+    config = json.loads((tmp_path / "g" / "config.json").read_text())
+    assert config["arguments"]["data_dir"] == str(tmp_path)
+    assert config["found"]["train_images"] == 18
+
+
+def test_an_encoder_rate_of_0_leaves_its_weights(folder, tmp_path):
+    few = {**TRAINING, "ema": 0.0, "weight_decay": 0.0, "encoder_lr_ratio": 0.0}
+    run = pretrain("resnet20@packaged", str(folder / "data"), **few, out=tmp_path / "p")
+    convolution = "encoder.3.conv1.weight"
+    with safe_open(run / "model.safetensors", "pt") as trained:
+        weights = trained.get_tensor(convolution)
+    origin = build_encoder("resnet20@packaged").stages.state_dict()
+    assert weights.equal(origin[convolution.removeprefix("encoder.")])

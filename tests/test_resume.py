@@ -173,7 +173,7 @@ def test_nan_ends_the_run_and_keeps_the_last_good_model(data, tmp_path, monkeypa
         return good if not (run / "state.pt").exists() else good * float("nan")
 
     monkeypatch.setattr(torch.nn.L1Loss, "forward", broken)
-    with pytest.raises(RunError, match=r"loss is nan in epoch .*last good model is kept"):
+    with pytest.raises(RunError, match=r"loss is nan in epoch 2, .*last good model is kept"):
         pretrain("resnet20@none", str(data), **TRAINING, out=run)
     assert_whole_files(run)
     assert (run / "history.csv").read_text().count("\n") == 2

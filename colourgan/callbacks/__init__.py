@@ -11,7 +11,7 @@ Remove them before `learn.export`: a pickle is for people who do not have this p
 """
 
 from colourgan.callbacks.adversarial import Adversarial
-from colourgan.callbacks.base import TrainingCallback
+from colourgan.callbacks.base import TrainingCallback, epoch_of
 from colourgan.callbacks.ema import EMA
 from colourgan.callbacks.precision import PRECISIONS, Precision, resolve_precision
 
@@ -21,5 +21,6 @@ __all__ = [
     "Adversarial",
     "Precision",
     "TrainingCallback",
+    "epoch_of",
     "resolve_precision",
 ]

@@ -11,7 +11,7 @@ from fastai.callback.core import CancelBatchException, CancelFitException
 from fastai.learner import ValueMetric
 from torch import Tensor, nn
 
-from colourgan.callbacks.base import TrainingCallback, model_device
+from colourgan.callbacks.base import TrainingCallback, epoch_of, model_device
 from colourgan.callbacks.precision import autocast_of, grad_scaler, precision_of
 from colourgan.errors import RunError, UsageError
 from colourgan.objectives import Objective
@@ -132,8 +132,8 @@ class Adversarial(TrainingCallback):
         if self.finding_lr:
             raise CancelFitException
         raise RunError(
-            f"{name} is {number} in epoch {self.epoch}, batch {self.iter}: training stopped, the "
-            "last good model is kept; try a lower learning rate or precision fp32"
+            f"{name} is {number} in epoch {epoch_of(self.learn)}, batch {self.iter}: training "
+            "stopped, the last good model is kept; try a lower learning rate or precision fp32"
         )
 
     def _mean(self, name: str) -> float:

@@ -61,3 +61,8 @@ class TrainingCallback(Callback):
 def model_device(learn: Learner) -> torch.device:
     """The device that the generator is on, to which fastai brings every batch."""
     return next(learn.model.parameters()).device
+
+
+def epoch_of(learn: Learner) -> int:
+    """Which epoch is running, from 1; `learn.epochs_before` counts those of earlier fits."""
+    return getattr(learn, "epochs_before", 0) + learn.epoch + 1

@@ -200,8 +200,7 @@ def color_dataloaders(
     Raises UsageError for an unknown name, an empty folder or fewer than 2 training images.
     """
     tfms = [Augment(augmentation), ToLab()]
-    if batch_size < 1:
-        raise UsageError(f"a batch of {batch_size} images is none: at least 1 is needed")
+    _check_batch(batch_size)
     train, valid = cached_parts(data, size, limit, data_dir)
     dls = DataLoaders(
         _loader(train, size, batch_size, tfms, device, training=True),
@@ -210,6 +209,11 @@ def color_dataloaders(
     )
     dls.size = size  # the generator is built for it
     return dls
+
+
+def _check_batch(size: int) -> None:
+    if size < 1:
+        raise UsageError(f"a batch of {size} images is none: at least 1 is needed")
 
 
 def blank_dataloaders(size: int) -> DataLoaders:
@@ -232,6 +236,7 @@ def labelled_dataloaders(
     data_dir: Path | None = None,
 ) -> tuple[DataLoaders, list[str]]:
     """DataLoaders of (rgb, label) and the class names, which are the images' folders."""
+    _check_batch(batch_size)
     train, valid = cached_parts(data, size, limit, data_dir)
     names = sorted({file.parent.name for part in (train, valid) for file in part.files})
     loaders = []
@@ -247,6 +252,8 @@ def cached_parts(
     """The decoded training and validation images of a data set."""
     if size < 1:
         raise UsageError(f"size {size} is too small: at least 1 pixel is needed")
+    if size < 1:
+        raise UsageError(f"a size of {size} pixels is too small")
     if limit is not None and limit < 2:
         raise UsageError(f"a limit of {limit} training images is too few: at least 2 are needed")
     parts = training_parts(dataset_root(str(data), data_dir))

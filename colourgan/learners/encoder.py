@@ -10,10 +10,10 @@ from fastai.metrics import accuracy
 from fastai.optimizer import SGD
 from fastai.torch_core import set_seed
 
-from colourgan.callbacks import Precision
+from colourgan.callbacks import Precision, resolve_precision
 from colourgan.datasets import labelled_dataloaders, native_size
 from colourgan.datasets.loaders import Augment
-from colourgan.encoders import ENCODERS, save_weights
+from colourgan.encoders import ENCODERS, Architecture, save_weights
 from colourgan.errors import UsageError
 from colourgan.learners.color import choose_device
 from colourgan.learners.runs import PLACES, Run, arguments_of, new_folder
@@ -45,12 +45,15 @@ def train_encoder(
     of how it was made) serves as `ARCH@FILE`. The accuracy is that on the validation images.
     Raises UsageError for wrong names and RunError if the loss is NaN or files cannot be written.
     """
-    size = size or native_size(data)
+    size = native_size(data) if size is None else size
     arguments = arguments_of(locals())
+    if epochs < 1:
+        raise UsageError("nothing to train: epochs is 0")
     set_seed(seed)
     where = choose_device(device)
+    resolve_precision(precision, where)  # before a run folder is made
     kind = ENCODERS[arch]()
-    tfms = [Augment(augmentation), IntToFloatTensor(), Normalize.from_stats(kind.mean, kind.std)]
+    tfms = [Augment(augmentation), IntToFloatTensor(), _normalize(kind, where)]
     dls, names = labelled_dataloaders(data, size, batch_size, limit, tfms, where, data_dir)
     if len(names) < 2:
         raise UsageError(f"{data} has one class folder: a classifier needs at least 2")
@@ -63,7 +66,7 @@ def train_encoder(
         metrics=accuracy,
         cbs=[Precision(precision)],
     )
-    out = out or new_folder(f"{arch}-classifier-{Path(data).name}")
+    out = out or new_folder(f"{arch}-classifier-{Path(data).resolve().name}")
     run = Run.open(out, "train-encoder", arguments, resume)
     run.note_learner(learn)
 
@@ -75,3 +78,11 @@ def train_encoder(
 
     train(learn, run, [Phase(epochs, lr)], save_model)
     return out / "encoder.safetensors"
+
+
+def _normalize(kind: Architecture, device: torch.device) -> Normalize:
+    """fastai's, on the device in use: `from_stats` knows only the default one."""
+    mean, std = (
+        torch.tensor(values).view(1, 3, 1, 1).to(device) for values in (kind.mean, kind.std)
+    )
+    return Normalize(mean, std)

@@ -25,7 +25,7 @@ def export(
         raise UsageError(f"cannot export to '{to}': choices: {', '.join(ENDINGS)}")
     generator = load_model(model, trust_pickle)
     source = Path(model)
-    name = source.name if source.is_dir() else model_file(source).stem
+    name = source.resolve().name if source.is_dir() else model_file(source).stem
     path = Path(out) if out else Path(name).with_name(name + ENDINGS[to])
     if path.exists():
         raise UsageError(f"{path} exists already: choose another --out")

@@ -6,7 +6,7 @@ from pathlib import Path
 from fastai.optimizer import Adam
 from fastai.torch_core import set_seed
 
-from colourgan.callbacks import EMA, Adversarial
+from colourgan.callbacks import EMA, Adversarial, resolve_precision
 from colourgan.datasets import color_dataloaders
 from colourgan.discriminators import DISCRIMINATORS
 from colourgan.errors import UsageError
@@ -32,6 +32,7 @@ def gan_finetune(
     d_lr: float = 2e-4,
     beta1: float = 0.5,
     beta2: float = 0.999,
+    weight_decay: float = 0.0,
     d_steps: int = 1,
     augmentation: str = "flip+crop",
     ema: float = 0.999,
@@ -46,25 +47,32 @@ def gan_finetune(
 
     model: a pretrain run, whose data and limit are the defaults, or a model file; the generator
     minimises l1_weight × L1 + the objective's loss; lr, d_lr: Adam's rates of generator and
-    discriminator, both with beta1 and beta2; d_steps: discriminator steps a generator step; norm:
-    of the discriminator; the rest as in `pretrain`. Raises UsageError and RunError.
+    discriminator, both with beta1 and beta2; weight_decay: of the generator; d_steps: discriminator
+    steps a generator step; norm: of the discriminator; the rest as in `pretrain`.
+    Raises UsageError and RunError.
     """
     if epochs < 1:
         raise UsageError("nothing to train: epochs is 0")
     if model is None:
         raise UsageError("name a pretrain run or a model file to finetune")
     file = model_file(model)
+    if file.suffix == ".pkl":
+        raise UsageError(
+            f"{file} is a pickle: colourgan export {file} --to safetensors comes first"
+        )
     if data is None:
-        data, limit = data_of(model), limit or _arguments_of(model)["limit"]
+        limit = _arguments_of(model)["limit"] if limit is None else limit
+        data, data_dir = data_of(model, data_dir)
     arguments = arguments_of(locals())
     del arguments["file"]
     set_seed(seed)
     where = choose_device(device)
+    resolve_precision(precision, where)  # before a run folder is made
     generator = load_model(file).to(where)
     size = generator.arguments["size"]
     opponent = DISCRIMINATORS[discriminator](size, norm)
     dls = color_dataloaders(data, size, batch_size, limit, augmentation, where, data_dir)
-    adam = partial(Adam, mom=beta1, sqr_mom=beta2, eps=1e-8, wd=0.0)  # as published
+    adam = partial(Adam, mom=beta1, sqr_mom=beta2, eps=1e-8, wd=weight_decay)
     learn = generator_learner(dls, generator, adam, lr, precision)
     adversarial = Adversarial(
         opponent,
@@ -77,7 +85,9 @@ def gan_finetune(
     average = EMA(ema) if ema else None
     learn.add_cbs([adversarial, average] if average else [adversarial])
     parent = {"model": str(model), "sha256": file_hash(file)}
-    out = out or new_folder(f"{file.parent.name if file.name == MODEL_NAME else file.stem}-gan")
+    out = out or new_folder(
+        f"{file.resolve().parent.name if file.name == MODEL_NAME else file.stem}-gan"
+    )
     run = Run.open(out, "gan-finetune", arguments, resume, parent)
     run.note_learner(learn, discriminator=sum(p.numel() for p in opponent.parameters()))
     outputs = Outputs(learn, run, average)
@@ -87,9 +97,14 @@ def gan_finetune(
     return out
 
 
-def data_of(model: Path | str) -> str:
-    """The data that a run was trained on; UsageError if `model` is a file, which does not say."""
-    return _arguments_of(model)["data"]
+def data_of(model: Path | str, data_dir: Path | str | None = None) -> tuple[str, Path | None]:
+    """The data that a run was trained on and where they live, unless `data_dir` says it.
+
+    Raises UsageError if `model` is a file, which does not say its data.
+    """
+    arguments = _arguments_of(model)
+    place = data_dir or arguments["data_dir"]
+    return arguments["data"], Path(place) if place else None
 
 
 def _arguments_of(model: Path | str) -> dict:

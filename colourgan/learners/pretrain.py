@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fastai.torch_core import set_seed
 
-from colourgan.callbacks import EMA
+from colourgan.callbacks import EMA, resolve_precision
 from colourgan.datasets import color_dataloaders, native_size
 from colourgan.errors import UsageError
 from colourgan.learners.color import Outputs, choose_device, color_learner
@@ -43,19 +43,24 @@ def pretrain(
     lr × encoder_lr_ratio; ema: decay of the average of weights that is saved, 0 for none.
     Raises UsageError and RunError.
     """
-    size = size or native_size(data)
+    size = native_size(data) if size is None else size
     arguments = arguments_of(locals())
     if epochs + frozen_epochs < 1:
         raise UsageError("nothing to train: epochs and frozen epochs are both 0")
+    if encoder_lr_ratio < 0:
+        raise UsageError(
+            f"the encoder's learning rate ratio must not be negative: {encoder_lr_ratio}"
+        )
     set_seed(seed)
     where = choose_device(device)
+    resolve_precision(precision, where)  # before a run folder is made
     dls = color_dataloaders(data, size, batch_size, limit, augmentation, where, data_dir)
     learn = color_learner(
         dls, encoder, self_attention, blur, decoder_width, lr, weight_decay, precision
     )
     average = EMA(ema) if ema else None
     learn.add_cbs([average] if average else [])
-    out = out or new_folder(f"{encoder.split('@', maxsplit=1)[0]}-{Path(data).name}")
+    out = out or new_folder(f"{encoder.split('@', maxsplit=1)[0]}-{Path(data).resolve().name}")
     run = Run.open(out, "pretrain", arguments, resume)
     run.note_learner(learn)
     phases = [

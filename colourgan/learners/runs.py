@@ -38,14 +38,16 @@ class Run:
     def open(
         cls, path: Path, command: str, arguments: dict, resume: bool, parent: dict | None = None
     ) -> "Run":
-        """A new run in an empty or new folder, or with `resume` the one that is there.
+        """A new run in an unused folder, or with `resume` the one that is there.
+
+        A run that ended before its first epoch may begin anew, perhaps with other arguments.
 
         Raises UsageError if the folder holds something already, or a run to resume differs in its
         command, an argument or the parent's weights.
         """
         if resume:
             return cls._reopen(path, command, arguments, parent)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not _unused(path):
             hint = "add --resume to continue it, or " if (path / "config.json").exists() else ""
             raise UsageError(f"{path} exists already: {hint}choose another --out")
         config = {
@@ -134,6 +136,11 @@ class Run:
             ) from error
         self.history = state["history"]
         return state
+
+
+def _unused(path: Path) -> bool:
+    """Whether a folder is empty but for the config.json of a run that finished no epoch."""
+    return path.is_dir() and {file.name for file in path.iterdir()} <= {"config.json"}
 
 
 def arguments_of(signature: dict) -> dict:

@@ -10,10 +10,11 @@ from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastai.learner import Learner
 from fastai.optimizer import Optimizer
+from fastai.torch_core import to_device
 from tqdm import tqdm
 
 from colourgan import plots
-from colourgan.callbacks import TrainingCallback
+from colourgan.callbacks import TrainingCallback, epoch_of
 from colourgan.errors import RunError
 from colourgan.learners.runs import Run, set_random_state
 
@@ -21,7 +22,7 @@ from colourgan.learners.runs import Run, set_random_state
 class Phase(NamedTuple):
     """Epochs under one schedule: fastai's one-cycle with highest learning rate `lr`.
 
-    lr: a number, or a pair (first, last) spread geometrically over the parameter groups;
+    lr: a number, or a pair for the two parameter groups, encoder and decoder;
     frozen: train the last parameter group only (and batch norm); flat: keep lr constant.
     """
 
@@ -71,9 +72,9 @@ class StopAtNaN(TrainingCallback):
     def after_loss(self):
         if self.training and not math.isfinite(self.loss.item()):
             raise RunError(
-                f"the loss is {self.loss.item()} in epoch {self.epoch}, batch {self.iter}: "
-                "training stopped, the last good model is kept; try a lower learning rate or "
-                "precision fp32"
+                f"the loss is {self.loss.item()} in epoch {epoch_of(self.learn)}, batch "
+                f"{self.iter}: training stopped, the last good model is kept; try a lower learning "
+                "rate or precision fp32"
             )
 
     def state_dict(self) -> dict:
@@ -93,7 +94,7 @@ def train(
     save_model writes the model file; show_samples(epoch) draws samples; stateful: further objects
     whose state belongs to the run (discriminator, averaged weights). Raises RunError on NaN.
     """
-    stateful = stateful or {}
+    stateful = {"precision": learn.precision, **(stateful or {})}
     if learn.opt is None:
         learn.create_opt()
     done = _restore(learn, run, stateful)
@@ -105,6 +106,7 @@ def train(
     )  # fmt: skip
     with bar, learn.no_bar(), learn.no_logging():
         for epoch in range(done, len(schedule)):
+            learn.epochs_before = epoch
             _fit_epoch(learn, *schedule[epoch], bar)
             run.history.append(_row(learn, epoch))
             bar.write(_line(run.history[-1], len(schedule)), file=sys.stderr)
@@ -117,8 +119,8 @@ def _fit_epoch(learn: Learner, phase: Phase, position: int, bar: tqdm) -> None:
     learn.opt.freeze_to(-1 if phase.frozen else 0)
     if position == 0:
         learn.opt.clear_state()  # as Learner.freeze and unfreeze do
-    lr = slice(*phase.lr) if isinstance(phase.lr, (tuple, list)) else phase.lr
-    learn.opt.set_hyper("lr", lr)
+    # A list: of a slice from 0, fastai makes a tenth.
+    learn.opt.set_hyper("lr", list(phase.lr) if isinstance(phase.lr, tuple) else phase.lr)
     rates = np.array([hyper["lr"] for hyper in learn.opt.hypers])
     schedule = [] if phase.flat else [OneCycle(phase, rates, position)]
     learn.fit(1, lr=rates, cbs=[*schedule, Progress(bar), StopAtNaN()], reset_opt=False)
@@ -167,6 +169,8 @@ def _restore(learn: Learner, run: Run, stateful: dict[str, Stateful]) -> int:
     if state is None:
         return 0
     learn.model.load_state_dict(state["model"])
+    device = learn.dls.device  # fastai brings the model there, but not Adam's moments
+    state["optimizer"]["state"] = to_device(state["optimizer"]["state"], device)
     learn.opt.load_state_dict(state["optimizer"])
     for name, part in stateful.items():
         part.load_state_dict(state["extra"][name])
