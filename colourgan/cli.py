@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -278,6 +279,8 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     signal.signal(signal.SIGTERM, _interrupt)
+    if not debug:  # other libraries' notes to their developers
+        warnings.simplefilter("ignore")
     try:
         code = app(arguments, standalone_mode=False, prog_name="colourgan")
         if code == INTERRUPTED:  # newer Typers turn Ctrl-C into this code
