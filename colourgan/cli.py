@@ -164,7 +164,10 @@ def evaluate(
     if data is None:
         data, data_dir = data_of(models[0], data_dir)
     device = str(choose_device(device))
-    result = evaluate(loaded, data, size, limit, batch_size, device, seed, data_dir, out)
+    watched = sys.stderr.isatty()
+    result = evaluate(
+        loaded, data, size, limit, batch_size, device, seed, data_dir, out, progress=watched
+    )
     print(as_json(result) if json else table(result))
     _done("table and picture", out / "evaluation.txt", result.picture)
 

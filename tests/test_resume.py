@@ -1,10 +1,6 @@
 """A run that is killed goes on to the same model as one that was not."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -112,15 +108,10 @@ def test_killed_finetuning_resumes_to_the_same_model(prelude, whole, tmp_path):
 def test_ctrl_c_says_how_to_go_on(whole, data, tmp_path):
     run = tmp_path / "run"
     arguments = {"encoder": "resnet20@none", "data": data, **TRAINING, "out": run}
-    command = [sys.executable, "-W", "ignore", "-m", "colourgan", "pretrain", *options(arguments)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
-    while not (run / "samples").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
+    interrupt = KILL_AT_BATCH.format(at=4).replace("SIGKILL", "SIGINT")
+    interrupted = colourgan("pretrain", *options(arguments), prelude=interrupt)
+    errors = interrupted.stderr
+    assert interrupted.returncode == 130
     assert "Traceback" not in errors
     assert "--resume" in errors.splitlines()[-1]
     pretrain("resnet20@none", str(data), **TRAINING, out=run, resume=True)

@@ -142,7 +142,12 @@ def _build(files, size, wanted, skip_colorless, path: Path) -> None:
 def _decoded(files, size: int, skip_colorless: bool, wanted: int | None) -> Iterator[bytes | str]:
     """For each file its pixels as bytes, or the reason why it is left out."""
     bar = tqdm(
-        total=wanted or len(files), desc="decoding images", unit="img", delay=1.0, leave=False
+        total=wanted or len(files),
+        desc="decoding images",
+        unit="img",
+        delay=1.0,
+        leave=False,
+        disable=None,  # no bar where no terminal shows it
     )
     step = min(CHUNK, wanted or CHUNK)
     with bar, ThreadPoolExecutor() as pool:
