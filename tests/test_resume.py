@@ -108,7 +108,9 @@ def test_killed_finetuning_resumes_to_the_same_model(prelude, whole, tmp_path):
 def test_ctrl_c_says_how_to_go_on(whole, data, tmp_path):
     run = tmp_path / "run"
     arguments = {"encoder": "resnet20@none", "data": data, **TRAINING, "out": run}
-    interrupt = KILL_AT_BATCH.format(at=4).replace("SIGKILL", "SIGINT")
+    # A shell's background job, as a test run may be one, ignores Ctrl-C and hands that down.
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    interrupt = heed + KILL_AT_BATCH.format(at=4).replace("SIGKILL", "SIGINT")
     interrupted = colourgan("pretrain", *options(arguments), prelude=interrupt)
     errors = interrupted.stderr
     assert interrupted.returncode == 130
