@@ -64,7 +64,7 @@ def test_another_process_was_faster(tmp_path):
         write(folder, {"train/a.png": b"mine", "test/b.png": b"mine"})
         write(tmp_path / "data", {"train/a.png": b"theirs", "test/b.png": b"theirs"})
 
-    sources._prepared(tmp_path / "data", build)
+    sources.prepared(tmp_path / "data", build)
     assert set(files(tmp_path).values()) == {b"theirs"}
 
 
@@ -74,7 +74,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sources._prepared(tmp_path / "data", build)
+        sources.prepared(tmp_path / "data", build)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,6 @@
 """Data sets: a name or a folder → images decoded once → fastai DataLoaders of (L, ab)."""
 
+import colourgan.datasets.photos  # noqa: F401 registers three more data sets
 from colourgan.datasets.cache import Cached, cached_images
 from colourgan.datasets.loaders import (
     AUGMENTATIONS,
@@ -11,6 +12,7 @@ from colourgan.datasets.loaders import (
     training_parts,
 )
 from colourgan.datasets.sources import DATASETS, dataset_root, native_size
+from colourgan.datasets.unpaired import unpaired_dataloaders
 
 __all__ = [
     "AUGMENTATIONS",
@@ -25,4 +27,5 @@ __all__ = [
     "native_size",
     "test_files",
     "training_parts",
+    "unpaired_dataloaders",
 ]

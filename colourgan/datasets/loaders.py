@@ -200,18 +200,19 @@ def color_dataloaders(
     Raises UsageError for an unknown name, an empty folder or fewer than 2 training images.
     """
     tfms = [Augment(augmentation), ToLab()]
-    _check_batch(batch_size)
+    check_batch(batch_size)
     train, valid = cached_parts(data, size, limit, data_dir)
     dls = DataLoaders(
-        _loader(train, size, batch_size, tfms, device, training=True),
-        _loader(valid, size, batch_size, tfms, device, training=False),
+        cached_loader(train, size, batch_size, tfms, device, training=True),
+        cached_loader(valid, size, batch_size, tfms, device, training=False),
         device=torch.device(device),
     )
     dls.size = size  # the generator is built for it
     return dls
 
 
-def _check_batch(size: int) -> None:
+def check_batch(size: int) -> None:
+    """Raises UsageError if a batch of `size` images is none."""
     if size < 1:
         raise UsageError(f"a batch of {size} images is none: at least 1 is needed")
 
@@ -236,13 +237,13 @@ def labelled_dataloaders(
     data_dir: Path | None = None,
 ) -> tuple[DataLoaders, list[str]]:
     """DataLoaders of (rgb, label) and the class names, which are the images' folders."""
-    _check_batch(batch_size)
+    check_batch(batch_size)
     train, valid = cached_parts(data, size, limit, data_dir)
     names = sorted({file.parent.name for part in (train, valid) for file in part.files})
     loaders = []
     for part, training in ((train, True), (valid, False)):
         labels = torch.tensor([names.index(file.parent.name) for file in part.files])
-        loaders.append(_loader(part, size, batch_size, tfms, device, training, labels))
+        loaders.append(cached_loader(part, size, batch_size, tfms, device, training, labels))
     return DataLoaders(*loaders, device=torch.device(device)), names
 
 
@@ -252,8 +253,6 @@ def cached_parts(
     """The decoded training and validation images of a data set."""
     if size < 1:
         raise UsageError(f"size {size} is too small: at least 1 pixel is needed")
-    if size < 1:
-        raise UsageError(f"a size of {size} pixels is too small")
     if limit is not None and limit < 2:
         raise UsageError(f"a limit of {limit} training images is too few: at least 2 are needed")
     parts = training_parts(dataset_root(str(data), data_dir))
@@ -266,7 +265,16 @@ def cached_parts(
     return train, valid
 
 
-def _loader(cached, size, batch_size, tfms, device, training, labels=None) -> CachedDL:
+def cached_loader(
+    cached: Cached,
+    size: int,
+    batch_size: int,
+    tfms: list,
+    device: str | torch.device,
+    training: bool,
+    labels: Tensor | None = None,
+) -> CachedDL:
+    """The images of one part, for training shuffled and with `split_idx` 0, else in order."""
     items = Pictures(cached.files, OpenRGB(size), split_idx=0 if training else 1)
     count = len(cached.files)
     return CachedDL(

@@ -5,19 +5,17 @@ there, of ordinary image files. The first call builds it (beside, and renamed wh
 calls find it and need no network.
 """
 
-import gzip
 import math
 import re
-import tarfile
 import zipfile
-import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from colourgan.datasets.archives import unpack_tar
 from colourgan.datasets.sample import build_sample
 from colourgan.download import download
 from colourgan.errors import RunError, UsageError
@@ -45,7 +43,13 @@ STL10_MD5 = {
     "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
     "class_names.txt": None,
 }
-SIZES = {"cifar10": 32, "stl10": 96}  # the others, and folders: 64
+SIZES = {  # the others, and folders: 64
+    "cifar10": 32,
+    "stl10": 96,
+    "landscape-pictures": 256,
+    "places365": 256,
+    "coco-sample": 256,
+}
 STL10_SHAPE = (3, 96, 96)  # channels, columns, rows
 TINY_IMAGENET_IMAGES = 110_000  # 200 classes × (500 in train, 50 in val)
 
@@ -83,7 +87,7 @@ def default_data_dir() -> Path:
 @DATASETS.register("sample")
 def sample(data_dir: Path) -> Path:
     """486 crops, 96×96, of 8 color photographs from installed libraries; nothing to download."""
-    return _prepared(data_dir / "sample", build_sample)
+    return prepared(data_dir / "sample", build_sample)
 
 
 @DATASETS.register("cifar10")
@@ -91,9 +95,12 @@ def cifar10(data_dir: Path) -> Path:
     """CIFAR-10 as fastai publishes it: 50,000 + 10,000 images of 32×32, 10 classes, 168 MB."""
 
     def build(folder: Path) -> None:
-        _unpack(_cifar10_archive(data_dir / "cifar10.tgz"), folder)
+        from fastai.data.external import URLs
 
-    return _prepared(data_dir / "cifar10", build)
+        archive = fastai_archive(URLs.CIFAR, data_dir / "cifar10.tgz")
+        unpack_tar(archive, folder, _without_top)
+
+    return prepared(data_dir / "cifar10", build)
 
 
 @DATASETS.register("stl10")
@@ -104,13 +111,14 @@ def stl10(data_dir: Path) -> Path:
         binary = data_dir / "stl10_binary"
         if not binary.is_dir():
             binary = folder / "binary"
-            _unpack(_archive(data_dir, "stl10_binary.tar.gz"), binary, set(STL10_MD5))
+            archive = _archive(data_dir, "stl10_binary.tar.gz")
+            unpack_tar(archive, binary, _stl10_place, most=len(STL10_MD5))
         _check_stl10(binary)
         for part in ("train", "test"):
             _write_stl10(binary, part, folder / part)
         remove(folder / "binary")
 
-    return _prepared(data_dir / "stl10", build)
+    return prepared(data_dir / "stl10", build)
 
 
 @DATASETS.register("tiny-imagenet")
@@ -126,7 +134,46 @@ def tiny_imagenet(data_dir: Path) -> Path:
         with zipfile.ZipFile(_archive(data_dir, "tiny-imagenet-200.zip")) as archive:
             _sort_tiny_imagenet(archive.namelist(), archive.read, folder)
 
-    return _prepared(data_dir / "tiny-imagenet", build)
+    return prepared(data_dir / "tiny-imagenet", build)
+
+
+def prepared(root: Path, build: Callable[[Path], None], misplaced: str = "move it away") -> Path:
+    """`root`, a folder with train/ and test/, filled by `build` unless it is there already.
+
+    build: fills the folder it is given, which takes root's place when whole; misplaced: what to do
+    with a folder at `root` that lacks the parts. Raises RunError.
+    """
+    if _has_parts(root):
+        return root
+    if root.exists():
+        raise RunError(f"{root} lacks train/ or test/: {misplaced}, and run again to prepare it")
+    try:
+        with replacing(root) as folder:
+            folder.mkdir()
+            build(folder)
+            if not _has_parts(folder):
+                raise RunError(f"what was found for {root} has no train/ and test/ part")
+    except (OSError, RunError):
+        if not _has_parts(root):  # else another process was faster
+            raise
+    return root
+
+
+def fastai_archive(url: str, path: Path) -> Path:
+    """`path`, an archive that fastai publishes, downloaded if need be. Raises RunError.
+
+    It must have the length and the first megabyte that fastai knows of it.
+    """
+    import fastai.data
+    from fastai.data.external import fastai_cfg
+    from fastdownload import FastDownload
+
+    # Not untar_data: it has no timeout, shows its progress on stdout, and given another data folder
+    # it changes fastai's configuration for the whole process.
+    download(url, path)
+    if not FastDownload(fastai_cfg(), module=fastai.data).check(url, path):
+        raise RunError(f"{path} is not the file of {url}: delete it and run again")
+    return path
 
 
 def read_stl10(path: Path | str) -> np.ndarray:
@@ -141,23 +188,6 @@ def read_stl10(path: Path | str) -> np.ndarray:
     return values.reshape(-1, *STL10_SHAPE).transpose(0, 3, 2, 1)
 
 
-def _prepared(root: Path, build: Callable[[Path], None]) -> Path:
-    if _has_parts(root):
-        return root
-    if root.exists():
-        raise RunError(f"{root} lacks train/ or test/: move it away, and run again to prepare it")
-    try:
-        with replacing(root) as folder:
-            folder.mkdir()
-            build(folder)
-            if not _has_parts(folder):
-                raise RunError(f"what was found for {root} has no train/ and test/ part")
-    except (OSError, RunError):
-        if not _has_parts(root):  # else another process was faster
-            raise
-    return root
-
-
 def _has_parts(root: Path) -> bool:
     return (root / "train").is_dir() and (root / "test").is_dir()
 
@@ -167,44 +197,13 @@ def _archive(data_dir: Path, name: str) -> Path:
     return download(url, data_dir / name, checksum)
 
 
-def _cifar10_archive(path: Path) -> Path:
-    import fastai.data
-    from fastai.data.external import URLs, fastai_cfg
-    from fastdownload import FastDownload
-
-    # Not untar_data: it has no timeout, shows its progress on stdout, and given another data folder
-    # it changes fastai's configuration for the whole process.
-    download(URLs.CIFAR, path)
-    if not FastDownload(fastai_cfg(), module=fastai.data).check(URLs.CIFAR, path):
-        raise RunError(f"{path} is not the file of {URLs.CIFAR}: delete it and run again")
-    return path
+def _without_top(name: str) -> str:
+    return name.partition("/")[2]
 
 
-def _unpack(archive: Path, folder: Path, names: set[str] | None = None) -> None:
-    """Unpacks a .tar.gz without its top folder; `names`: only these files, and no reading on."""
-    size = archive.stat().st_size
-    try:
-        with (
-            open(archive, "rb") as file,
-            tqdm.wrapattr(file, "read", total=size, desc=f"unpacking {archive.name}") as body,
-            tarfile.open(fileobj=body, mode="r:gz") as tar,
-        ):
-            tar.extractall(folder, _members(tar, names), filter="data")
-            while not names and tar.fileobj.read(2**20):
-                pass  # up to gzip's own checksum, at its end
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise RunError(f"{archive} is damaged ({error}): delete it and run again") from error
-
-
-def _members(tar: tarfile.TarFile, names: set[str] | None) -> Iterator[tarfile.TarInfo]:
-    left = set(names or ())
-    for member in tar:
-        inside = member.name.partition("/")[2]
-        if inside and (names is None or inside in left):
-            yield member.replace(name=inside)
-            left.discard(inside)
-        if names and not left:
-            return
+def _stl10_place(name: str) -> str | None:
+    inside = _without_top(name)
+    return inside if inside in STL10_MD5 else None
 
 
 def _check_stl10(binary: Path) -> None:
