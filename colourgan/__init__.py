@@ -4,20 +4,25 @@ The house; a module imports only from lower floors:
 
     0  registry, errors, files, download   names, one-line errors, whole files
        images, color                       any picture in; RGB ↔ Lab and its scaling, only here
+       initializations                     the weights a network starts from
     1  encoders        ARCH[@WEIGHTS] → stages of a pretrained body that read lightness
        discriminators  PatchGAN fitted to the resolution
        objectives      what discriminator and generator each minimise
+       schedules       how a learning rate falls from step to step
        metrics         L1, PSNR, SSIM, ΔE, colorfulness, saturation matching
        datasets        a name or folder → decoded once → DataLoaders of (L, ab)
-       plots           grids and curves
-    2  generators      fastai's DynamicUnet around an encoder: L → ab
-       callbacks       Precision, Adversarial, EMA
+       plots           grids, curves, bars, GIFs
+       claims          per-seed numbers → interval → verdict
+    2  generators      fastai's DynamicUnet around an encoder, the U-Net of pix2pix: L → ab
+       callbacks       Precision, Adversarial, CycleConsistency, EMA
     3  models          one generator, one safe file
-    4  learners        color_learner; pretrain, gan_finetune, train_encoder; the run folder
+    4  learners        color_learner; one function a training command; the run folder
     5  colorize        any picture in, the same picture in color out
        evaluate        models on test images → a table and a picture
        options         command-line options that several commands share
-    6  cli             one short function a command
+    6  report          what an experiment showed: one page, its verdicts from the numbers
+    7  recipes         published experiments by name
+    8  cli             one short function a command
 
 Importing colourgan loads no torch: its public names are found when they are first used.
 """
@@ -29,6 +34,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Adversarial": "callbacks",
     "Colorizer": "colorize",
+    "CycleConsistency": "callbacks",
     "EMA": "callbacks",
     "Precision": "callbacks",
     "color_dataloaders": "datasets",
@@ -36,8 +42,11 @@ _PUBLIC = {
     "gan_finetune": "learners",
     "load_model": "models",
     "pretrain": "learners",
+    "reproduce": "recipes",
     "save_model": "models",
+    "train_cyclegan": "learners",
     "train_encoder": "learners",
+    "train_generator": "learners",
 }
 __all__ = list(_PUBLIC)
 

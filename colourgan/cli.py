@@ -13,19 +13,40 @@ from typer import Argument, Option
 
 from colourgan.errors import RunError, UsageError
 from colourgan.options import (
+    AdversarialWeight,
     Augmentation,
     BatchSize,
+    Beta1,
+    Beta2,
+    Data,
     DataDir,
+    DecaySteps,
     Device,
+    DLr,
+    DNorm,
+    Dropout,
+    DSteps,
+    DWidth,
     Ema,
     Epochs,
+    Generator,
+    GSteps,
+    Init,
     Limit,
+    LrFloor,
+    Objective,
     Out,
+    PenaltyWeight,
     Precision,
+    RealLabel,
+    Reconstruction,
     Resume,
+    Schedule,
     Seed,
     Size,
+    TrainEpochs,
     TrustPickle,
+    Width,
 )
 
 INTERRUPTED = 130  # what shells give for Ctrl-C
@@ -33,8 +54,8 @@ INTERRUPTED = 130  # what shells give for Ctrl-C
 app = typer.Typer(
     name="colourgan",
     help="Transfer learning for image colorization: pretrain, gan-finetune, evaluate, colorize. "
-    "`colourgan list` names the encoders, data sets and other parts to choose from. "
-    "--debug, anywhere, shows the traceback of an error.",
+    "`colourgan reproduce` repeats published experiments. `colourgan list` names the encoders, "
+    "data sets and other parts to choose from. --debug, anywhere, shows the traceback of an error.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -58,6 +79,11 @@ def pretrain(
     lr: Annotated[float, Option(help="Highest learning rate of the decoder (one-cycle).")] = 1e-3,
     encoder_lr_ratio: Annotated[float, Option(help="The encoder's learning rate over it.")] = 0.1,
     weight_decay: Annotated[float, Option(help="Decoupled, as in AdamW.")] = 0.01,
+    beta2: Annotated[float, Option(help="Adam's; as published: 0.999.")] = 0.99,
+    eps: Annotated[float, Option(help="Adam's; as published: 1e-8.")] = 1e-5,
+    schedule: Schedule = "one-cycle",
+    decay_steps: DecaySteps = 10_000,
+    reconstruction: Reconstruction = "l1",
     augmentation: Augmentation = "flip+crop",
     self_attention: Annotated[bool, Option(help="One self-attention layer.")] = False,
     blur: Annotated[bool, Option(help="Blur after each enlargement, against checkers.")] = False,
@@ -84,18 +110,27 @@ def gan_finetune(
         str | None, Option(help="A data set's name or a folder. [default: the pretrain run's]")
     ] = None,
     discriminator: Annotated[str, Option(help="See `colourgan list discriminators`.")] = "patchgan",
-    norm: Annotated[str, Option(help="Its norm: batch, instance, spectral or none.")] = "batch",
-    objective: Annotated[str, Option(help="See `colourgan list objectives`.")] = "bce",
+    norm: Annotated[str, Option(help="Its norm: batch, instance, layer, spectral or none.")] = (
+        "batch"
+    ),
+    objective: Objective = "bce",
+    real_label: RealLabel = 1.0,
+    penalty_weight: PenaltyWeight = 10.0,
     l1_weight: Annotated[float, Option(help="Weight of L1 beside the adversarial loss.")] = 100.0,
+    adversarial_weight: AdversarialWeight = 1.0,
     limit: Limit = None,
     epochs: Epochs = 5,
     batch_size: BatchSize = 16,
     lr: Annotated[float, Option(help="Learning rate of the generator.")] = 2e-4,
-    d_lr: Annotated[float, Option(help="Learning rate of the discriminator.")] = 2e-4,
-    beta1: Annotated[float, Option(help="Adam's, of both.")] = 0.5,
-    beta2: Annotated[float, Option(help="Adam's, of both.")] = 0.999,
+    d_lr: DLr = 2e-4,
+    beta1: Beta1 = 0.5,
+    beta2: Beta2 = 0.999,
     weight_decay: Annotated[float, Option(help="Of the generator, decoupled.")] = 0.0,
-    d_steps: Annotated[int, Option(help="Discriminator steps for each generator step.")] = 1,
+    d_steps: DSteps = 1,
+    g_steps: GSteps = 1,
+    schedule: Schedule = "constant",
+    decay_steps: DecaySteps = 10_000,
+    lr_floor: LrFloor = 0.0,
     augmentation: Augmentation = "flip+crop",
     ema: Ema = 0.999,
     seed: Seed = 0,
@@ -114,7 +149,9 @@ def gan_finetune(
 @app.command("train-encoder")
 def train_encoder(
     context: typer.Context,
-    arch: Annotated[str, Option(help="See `colourgan list encoders`.")] = "resnet20",
+    arch: Annotated[
+        str, Option(help="A name of `colourgan list encoders`, random; ARCH@WEIGHTS goes on.")
+    ] = "resnet20",
     data: Annotated[str, Option(help="A data set or folder with a folder a class.")] = "cifar10",
     size: Size = None,
     limit: Limit = None,
@@ -135,6 +172,140 @@ def train_encoder(
     from colourgan.learners import train_encoder
 
     _train(train_encoder, context)
+
+
+@app.command("train-generator")
+def train_generator(
+    context: typer.Context,
+    data: Data = "cifar10",
+    size: Size = None,
+    limit: Limit = None,
+    generator: Generator = "pix2pix_unet",
+    width: Width = 64,
+    norm: Annotated[str, Option(help="The generator's norm: batch, instance or none.")] = "batch",
+    dropout: Dropout = 0.5,
+    init: Init = "normal",
+    discriminator: Annotated[
+        str, Option(help="See `colourgan list discriminators`; none: reconstruction alone.")
+    ] = "patchgan",
+    d_norm: DNorm = "batch",
+    d_width: DWidth = 64,
+    objective: Objective = "bce",
+    real_label: RealLabel = 1.0,
+    penalty_weight: PenaltyWeight = 10.0,
+    adversarial_weight: AdversarialWeight = 1.0,
+    reconstruction: Reconstruction = "l1",
+    reconstruction_weight: Annotated[float, Option(help="Weight of L1 or L2 beside it.")] = 100.0,
+    epochs: TrainEpochs = 10,
+    batch_size: BatchSize = 16,
+    lr: Annotated[float, Option(help="Learning rate of the generator.")] = 2e-4,
+    d_lr: DLr = 2e-4,
+    beta1: Beta1 = 0.5,
+    beta2: Beta2 = 0.999,
+    d_steps: DSteps = 1,
+    g_steps: GSteps = 1,
+    schedule: Schedule = "constant",
+    decay_steps: DecaySteps = 10_000,
+    lr_floor: LrFloor = 0.0,
+    augmentation: Augmentation = "flip+crop",
+    ema: Ema = 0.0,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    out: Out = None,
+    resume: Resume = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Train a generator from random weights: pix2pix, or by reconstruction alone."""
+    from colourgan.learners import train_generator
+
+    _train(train_generator, context)
+
+
+@app.command("train-cyclegan")
+def train_cyclegan(
+    context: typer.Context,
+    data: Data = "cifar10",
+    size: Size = None,
+    limit: Limit = None,
+    generator: Generator = "pix2pix_unet",
+    width: Width = 64,
+    norm: Annotated[str, Option(help="The generators': batch, instance or none.")] = "instance",
+    dropout: Dropout = 0.0,
+    init: Init = "normal",
+    discriminator: Annotated[str, Option(help="See `colourgan list discriminators`.")] = "patchgan",
+    d_norm: DNorm = "instance",
+    d_width: DWidth = 64,
+    objective: Objective = "least_squares",
+    cycle_weight: Annotated[float, Option(help="Weight of L1 after a whole cycle.")] = 10.0,
+    pool_size: Annotated[int, Option(help="Earlier predictions shown to discriminators.")] = 50,
+    epochs: TrainEpochs = 200,
+    batch_size: BatchSize = 1,
+    lr: Annotated[float, Option(help="Learning rate of all four networks.")] = 2e-4,
+    beta1: Beta1 = 0.5,
+    beta2: Beta2 = 0.999,
+    schedule: Schedule = "linear",
+    decay_steps: DecaySteps = 10_000,
+    lr_floor: LrFloor = 0.0,
+    augmentation: Augmentation = "flip+crop",
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    out: Out = None,
+    resume: Resume = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Train a generator without pairs: CycleGAN between grey and color images."""
+    from colourgan.learners import train_cyclegan
+
+    _train(train_cyclegan, context)
+
+
+@app.command()
+def reproduce(
+    recipe: Annotated[str, Argument(help="See `colourgan list recipes`.")],
+    data: Annotated[
+        str | None, Option(help="A data set's name or a folder. [default: as published]")
+    ] = None,
+    size: Annotated[int | None, Option(help="Side in pixels. [default: as published]")] = None,
+    limit: Annotated[int | None, Option(help="Training images. [default: as published]")] = None,
+    epochs: Annotated[
+        int | None, Option(help="Epochs of each training. [default: as published]")
+    ] = None,
+    batch_size: Annotated[
+        int | None, Option(help="Images in a batch. [default: as published]")
+    ] = None,
+    width: Annotated[
+        int | None, Option(help="Channels of the first layer. [default: as published]")
+    ] = None,
+    encoders: Annotated[
+        str | None, Option(help="ARCH[@WEIGHTS], with commas between. [default: as published]")
+    ] = None,
+    seeds: Annotated[int, Option(help="How often every training is repeated.")] = 3,
+    test_limit: Annotated[int, Option(help="How many test images at most.")] = 1000,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    out: Annotated[
+        Path | None, Option(help="Folder for runs and report. [default: reproductions/RECIPE]")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Train a published experiment, draw its figures, and say whether its claims hold.
+
+    Called again with the same --out it keeps what is finished and goes on with the rest. Below
+    4,000 images, 4 epochs, 3 seeds and 1,000 test images every verdict stays open.
+    """
+    from colourgan.recipes import reproduce
+    from colourgan.report import verdict_lines
+
+    out = out or Path("reproductions") / recipe
+    listed = encoders.split(",") if encoders else None
+    report = reproduce(
+        recipe, data, size, limit, epochs, batch_size, width, listed, seeds, test_limit, device,
+        precision, out, data_dir,
+    )  # fmt: skip
+    print("\n".join(verdict_lines(report)))
+    _done("report", out / "report.html")
 
 
 @app.command()
@@ -181,6 +352,11 @@ def colorize(
         int | None,
         Option(help="Shorter side at which color is predicted. [default: the model's own]"),
     ] = None,
+    samples: Annotated[
+        int | None,
+        Option(help="So many colorizations of each picture, by dropout. [default: one, without]"),
+    ] = None,
+    seed: Seed = 0,
     device: Device = "auto",
     overwrite: Annotated[bool, Option("--overwrite", help="Replace pictures in --out.")] = False,
     sheet: Annotated[
@@ -199,7 +375,7 @@ def colorize(
     if size < SMALLEST:
         raise UsageError(f"--size {size} is too small: at least {SMALLEST} pixels are needed")
     colorizer = Colorizer(generator, size, choose_device(device))
-    pairs = colorize_files(inputs, colorizer, out, overwrite=overwrite)
+    pairs = colorize_files(inputs, colorizer, out, samples=samples, seed=seed, overwrite=overwrite)
     if sheet:
         colorize_sheet(pairs, sheet)
     _done(f"{len(pairs)} colored", *[target for _, target in pairs[:3]], sheet)
@@ -232,9 +408,11 @@ def list_names(
     for plural in found if kind == "all" else [kind]:
         print(f"{plural}:")
         for name, entry in found[plural].items():
-            print(f"  {name:20} {(entry.__doc__ or '').strip().splitlines()[0]}")
+            print(f"  {name:22} {(entry.__doc__ or '').strip().splitlines()[0]}")
         if plural == "encoders":
-            print(f"  {'timm:NAME':20} Any timm backbone whose stages run in order.")
+            print(f"  {'timm:NAME':22} Any timm backbone whose stages run in order.")
+        if plural == "schedules":
+            print(f"  {'one-cycle':22} fastai's: up to the full rate in a quarter, then down to 0.")
 
 
 def _registries() -> dict:
@@ -243,10 +421,16 @@ def _registries() -> dict:
     from colourgan.discriminators import DISCRIMINATORS
     from colourgan.encoders import ENCODERS
     from colourgan.generators import GENERATORS
+    from colourgan.initializations import INITIALIZATIONS
     from colourgan.metrics import METRICS
-    from colourgan.objectives import OBJECTIVES
+    from colourgan.objectives import OBJECTIVES, RECONSTRUCTIONS
+    from colourgan.recipes import RECIPES
+    from colourgan.schedules import SCHEDULES
 
-    every = (ENCODERS, DATASETS, GENERATORS, DISCRIMINATORS, OBJECTIVES, METRICS)
+    every = (
+        ENCODERS, DATASETS, GENERATORS, DISCRIMINATORS, OBJECTIVES, RECONSTRUCTIONS,
+        INITIALIZATIONS, SCHEDULES, METRICS, RECIPES,
+    )  # fmt: skip
     return {registry.kind + "s": registry for registry in every}
 
 

@@ -2,8 +2,9 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from colourgan.color import decode, encode, lightness_to_grey
+from colourgan.color import AB_SCALE, decode, encode, lightness_to_grey
 from colourgan.errors import RunError, UsageError
 from colourgan.files import replacing
+from colourgan.generators import sampling
 from colourgan.images import list_images, read_lightness, read_rgb, strips
 from colourgan.plots import grid
 
@@ -22,6 +24,16 @@ _MULTIPLE = 8  # encoders halve a picture up to five times; what does not divide
 _LONGEST = 4
 _NAMED = 3
 _THUMBNAIL = 320
+_SPREADS = 8  # more pictures than these have one line together
+
+
+class Samples(NamedTuple):
+    """images: of one picture, each made when it is asked for; spread: see `spread`, None if it is
+    a single one.
+    """
+
+    images: Iterator[Image.Image]
+    spread: float | None
 
 
 class Colorizer:
@@ -43,20 +55,72 @@ class Colorizer:
         Raises RunError, one line, if the picture cannot be read.
         """
         L, alpha = read_lightness(picture)
-        image = join(L, self.predict(L))
-        if alpha is not None:
-            image.putalpha(alpha)
-        return image
+        return _finished(L, self.predict(L), alpha)
+
+    def samples(self, picture: Path | str | Image.Image, count: int, seed: int = 0) -> Samples:
+        """`count` colorizations that differ by the generator's dropout, which is on for them.
+
+        Every picture starts from `seed` anew, so its k-th sample is the same on the same machine
+        however many are drawn and whatever was colored before; torch's own random state stays.
+        Raises UsageError for a count below 1 and a generator without dropout, RunError as a call.
+        """
+        _check_samples(self.generator, count)
+        L, alpha = read_lightness(picture)
+        ab = self._sampled(L, count, seed)
+        images = (_finished(L, _enlarged(one, L), alpha) for one in ab.split(1))
+        return Samples(images, spread(ab) if count > 1 else None)
 
     @torch.inference_mode()
     def predict(self, L: Tensor) -> Tensor:
         """ab (1, 2, H, W) on the CPU for L (1, 1, H, W), both network-scaled."""
-        height, width = L.shape[2:]
-        size = working_size(height, width, self.size)
+        return _enlarged(self._small_ab(L), L)
+
+    def _small_ab(self, L: Tensor) -> Tensor:
+        """ab (1, 2, h, w) at the working size."""
+        size = working_size(*L.shape[2:], self.size)
         small = interpolate(L, size, mode="bilinear", antialias=True)
-        ab = self.generator(small.to(self.device)).float().cpu()
-        # Bicubic: 2 to 10 % nearer (CIEDE2000) than bilinear for the true ab of 32 or 64 pixels.
-        return interpolate(ab, (height, width), mode="bicubic")
+        return self.generator(small.to(self.device)).float().cpu()
+
+    @torch.inference_mode()
+    def _sampled(self, L: Tensor, count: int, seed: int) -> Tensor:
+        """ab (count, 2, h, w) at the working size."""
+        device = torch.device(self.device)
+        with (
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            sampling(self.generator),
+        ):
+            torch.manual_seed(seed)
+            return torch.cat([self._small_ab(L) for _ in range(count)])
+
+
+def spread(ab: Tensor) -> float:
+    """How far samples of one picture differ, in CIE units of a and b.
+
+    The standard deviation over the samples, its mean over pixels and over a and b.
+    ab: (N, 2, H, W), network-scaled, N at least 2; commands measure it at the size of the network.
+    """
+    return float(ab.std(0).mean() * AB_SCALE)
+
+
+def _enlarged(ab: Tensor, L: Tensor) -> Tensor:
+    """ab at the height and width of L."""
+    # Bicubic: 2 to 10 % nearer (CIEDE2000) than bilinear for the true ab of 32 or 64 pixels.
+    return interpolate(ab, L.shape[2:], mode="bicubic")
+
+
+def _finished(L: Tensor, ab: Tensor, alpha: Image.Image | None) -> Image.Image:
+    image = join(L, ab)
+    if alpha is not None:
+        image.putalpha(alpha)
+    return image
+
+
+def _check_samples(generator: nn.Module, count: int) -> None:
+    """Raises UsageError if a generator cannot give so many samples."""
+    if count < 1:
+        raise UsageError(f"--samples {count} is too small: at least 1 is needed")
+    with sampling(generator):
+        pass
 
 
 def working_size(height: int, width: int, size: int) -> tuple[int, int]:
@@ -85,42 +149,67 @@ def colorize_files(
     colorizer: Colorizer,
     out: Path | str,
     *,
+    samples: int | None = None,
+    seed: int = 0,
     overwrite: bool = False,
     progress: bool = True,
 ) -> list[tuple[Path, Path]]:
-    """(picture, PNG written below `out`) for each picture among files and folders.
+    """(picture, PNG written below `out`) for each PNG of each picture among files and folders.
 
     What is below a folder stays below `out`: folder/a/b.jpg becomes out/a/b.png. Two pictures that
     would become the same b.png become b.jpg.png and b.tif.png. Pictures already below `out` are
-    not inputs of the folder around it.
+    not inputs of the folder around it. samples, seed: see `Colorizer.samples`; two or more become
+    b-1.png, b-2.png, …, and stderr tells their spread.
 
     Raises UsageError before any work for a missing input, a folder without pictures, two inputs
     left with the same name, an output that would replace an input, or, without `overwrite`, that
-    exists. Broken pictures are skipped and told of in one warning on stderr; RunError if all are.
+    exists, and as `Colorizer.samples` does. Broken pictures are skipped and told of in one warning
+    on stderr; RunError if all are.
     """
-    targets = _targets(_pictures([Path(path) for path in inputs], Path(out)), Path(out))
+    names = _targets(_pictures([Path(path) for path in inputs], Path(out)), Path(out))
+    targets = {source: _numbered(target, samples or 1) for source, target in names.items()}
     _check(targets, overwrite)
-    pairs, broken = [], []
-    for source, target in tqdm(targets.items(), unit="picture", disable=None if progress else True):
+    if samples is not None:
+        _check_samples(colorizer.generator, samples)
+    pairs, broken, spreads = [], [], {}
+    for source, files in tqdm(targets.items(), unit="picture", disable=None if progress else True):
         try:
-            image = colorizer(source)
+            images, spreads[source] = _colored(source, colorizer, samples, seed)
         except RunError as error:
             broken.append(str(error))
             continue
-        with replacing(target) as beside:
-            image.save(beside, format="PNG")
-        pairs.append((source, target))
+        for image, target in zip(images, files, strict=True):
+            with replacing(target) as beside:
+                image.save(beside, format="PNG")
+            pairs.append((source, target))
     _report(broken, len(targets))
+    if samples is not None and samples > 1:
+        _report_spreads(spreads, samples)
     return pairs
 
 
+def _colored(source: Path, colorizer: Colorizer, samples: int | None, seed: int) -> Samples:
+    if samples is None:
+        return Samples(iter([colorizer(source)]), None)
+    return colorizer.samples(source, samples, seed)
+
+
 def colorize_sheet(pairs: Iterable[tuple[Path, Path]], path: Path | str) -> None:
-    """Writes one PNG of thumbnails for pairs (picture, colorized picture): grey | color."""
+    """Writes one PNG of thumbnails for pairs (picture, colorized picture).
+
+    A row for each picture: grey | color, or grey | sample 1 | sample 2 | … if it has several.
+    """
+    colored: dict[Path, list[Path]] = {}
+    for source, target in pairs:
+        colored.setdefault(source, []).append(target)
     rows = []
-    for source, colorized in pairs:
+    for source, targets in colored.items():
         L, _ = encode(_thumbnail(source)[None])
-        rows.append([lightness_to_grey(L)[0].expand(3, -1, -1), _thumbnail(colorized) / 255])
-    grid(rows, path, ["grey", "color"])
+        grey = lightness_to_grey(L)[0].expand(3, -1, -1)
+        rows.append([grey, *(_thumbnail(target) / 255 for target in targets)])
+    count = max(len(row) for row in rows) - 1
+    titles = ["color"] if count == 1 else [f"sample {i}" for i in range(1, count + 1)]
+    grid(rows, path, ["grey", *titles])
 
 
 def _thumbnail(path: Path) -> Tensor:
@@ -165,10 +254,18 @@ def _targets(names: dict[Path, Path], out: Path) -> dict[Path, Path]:
     }
 
 
-def _check(targets: dict[Path, Path], overwrite: bool) -> None:
+def _numbered(target: Path, count: int) -> list[Path]:
+    """The files of so many samples."""
+    if count == 1:
+        return [target]
+    return [target.with_name(f"{target.stem}-{i}{target.suffix}") for i in range(1, count + 1)]
+
+
+def _check(targets: dict[Path, list[Path]], overwrite: bool) -> None:
     """Raises UsageError if a file would be lost."""
     inputs, taken = {source.resolve() for source in targets}, {}
-    for source, target in targets.items():
+    written = [(source, target) for source, files in targets.items() for target in files]
+    for source, target in written:
         if (other := taken.setdefault(target, source)) is not source:
             raise UsageError(f"{other} and {source} would both become {target}: use two --out")
         if target.resolve() in inputs:
@@ -186,3 +283,13 @@ def _report(broken: Sequence[str], total: int) -> None:
     if len(broken) == total:
         raise RunError(skipped)
     print(f"warning: {skipped}", file=sys.stderr)
+
+
+def _report_spreads(spreads: dict[Path, float], samples: int) -> None:
+    unit = f"(standard deviation of a and b over {samples} samples)"
+    if len(spreads) > _SPREADS:
+        mean = sum(spreads.values()) / len(spreads)
+        print(f"mean spread of {len(spreads)} pictures: {mean:.2f} {unit}", file=sys.stderr)
+        return
+    for source, value in spreads.items():
+        print(f"spread of {source}: {value:.2f} {unit}", file=sys.stderr)

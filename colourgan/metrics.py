@@ -11,6 +11,7 @@ import torch
 from skimage.color import deltaE_ciede2000
 from skimage.metrics import structural_similarity
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
 
 from colourgan.color import AB_SCALE, decode
 from colourgan.errors import RunError, UsageError
@@ -95,6 +96,31 @@ def colorfulness(rgb: Tensor) -> Tensor:
     opponents = torch.stack((r - g, (r + g) / 2 - b))  # (2, N, H·W)
     spread, mean = torch.var_mean(opponents, dim=2, correction=0)
     return spread.sum(0).sqrt() + 0.3 * mean.square().sum(0).sqrt()
+
+
+def smooth_regions(L: Tensor) -> Tensor:
+    """(N, 1, H, W) bool: the quarter of an image's pixels around which lightness varies least.
+
+    L: (N, 1, H, W), any scale; the variance is that of the 5×5 pixels around.
+    """
+    variance = _local_variance(L)
+    return variance <= variance.flatten(1).quantile(0.25, dim=1).view(-1, 1, 1, 1)
+
+
+def chroma_variance(ab: Tensor, regions: Tensor) -> Tensor:
+    """How much color varies inside regions, one value an image, in squared CIE units; 0 is even.
+
+    ab: (N, 2, H, W) in network units; regions: (N, 1, H, W) bool, not empty; returns (N,): the
+    variances of a and b in the 5×5 pixels around each pixel of the regions, added, and averaged.
+    """
+    variance = _local_variance(ab * AB_SCALE).sum(1, keepdim=True)
+    return (variance * regions).sum((1, 2, 3)) / regions.sum((1, 2, 3))
+
+
+def _local_variance(x: Tensor) -> Tensor:
+    # In double precision: a difference of squares loses half of the digits.
+    x = pad(x.double(), (2, 2, 2, 2), mode="reflect")
+    return (avg_pool2d(x.square(), 5, 1) - avg_pool2d(x, 5, 1).square()).clamp_min(0)
 
 
 def measure(pred: Colors, target: Colors) -> dict[str, Tensor]:

@@ -58,8 +58,10 @@ def load_model(path: Path | str, trust_pickle: bool = False) -> nn.Module:
     metadata, tensors = _read(path)
     arguments = dict(metadata["arguments"])
     build = GENERATORS[arguments.pop("generator")]
+    if "encoder" in arguments:  # its weights are in the file, as all others
+        arguments["pretrained"] = False
     try:
-        generator = build(**arguments, pretrained=False)
+        generator = build(**arguments)
         generator.load_state_dict(tensors)
     except (RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[-1].strip()[:200]
@@ -149,7 +151,7 @@ def _from_pickle(path: Path, trust: bool) -> nn.Module:
 def to_torchscript(generator: nn.Module, path: Path | str) -> None:
     """Writes a traced generator that runs without colourgan, for L of any size (N, 1, H, W).
 
-    Raises UsageError, and writes nothing, if the encoder computes with constants of one size.
+    Raises UsageError, and writes nothing, if it computes with constants of one size.
     """
     size = generator.arguments["size"]
     L = torch.zeros(1, 1, size, size)
@@ -159,10 +161,17 @@ def to_torchscript(generator: nn.Module, path: Path | str) -> None:
         traced = torch.jit.trace(generator.eval(), L, check_trace=False)
         torch.jit.save(traced, buffer)
     if not _equal_at(traced, generator, size + 13, 2 * size - 5):
-        arch = generator.arguments["encoder"]
-        raise UsageError(f"encoder {arch} does not trace: TorchScript would serve one size only")
+        name = _part_of(generator.arguments)
+        raise UsageError(f"{name} does not trace: TorchScript would serve one size only")
     with replacing(path) as part:
         part.write_bytes(buffer.getbuffer())
+
+
+def _part_of(arguments: dict) -> str:
+    """What a generator is chosen by: its encoder, if it is built around one."""
+    if "encoder" in arguments:
+        return f"encoder {arguments['encoder']}"
+    return f"generator {arguments['generator']}"
 
 
 def _equal_at(traced: nn.Module, generator: nn.Module, height: int, width: int) -> bool:

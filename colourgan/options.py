@@ -25,3 +25,26 @@ Size = Annotated[
     int | None,
     Option(help="Side of the images in pixels. [default: the data set's own, 64 for a folder]"),
 ]
+Objective = Annotated[str, Option(help="See `colourgan list objectives`.")]
+Reconstruction = Annotated[str, Option(help="l1, or l2.")]
+RealLabel = Annotated[float, Option(help="Target for true colors; 0.9: label smoothing.")]
+PenaltyWeight = Annotated[float, Option(help="Of the gradient penalty of wgan_gp.")]
+AdversarialWeight = Annotated[float, Option(help="Weight of the adversarial loss.")]
+DLr = Annotated[float, Option(help="Learning rate of the discriminator.")]
+Beta1 = Annotated[float, Option(help="Adam's, of both.")]
+Beta2 = Annotated[float, Option(help="Adam's, of both.")]
+DSteps = Annotated[int, Option(help="Discriminator steps for each generator step.")]
+GSteps = Annotated[int, Option(help="Generator steps for each discriminator step.")]
+Schedule = Annotated[str, Option(help="one-cycle, or see `colourgan list schedules`.")]
+DecaySteps = Annotated[int, Option(help="Batches after which step and exponential give a tenth.")]
+LrFloor = Annotated[float, Option(help="The lowest learning rate of a schedule.")]
+Data = Annotated[str, Option(help="A data set's name or a folder of images.")]
+TrainEpochs = Annotated[int, Option(help="Epochs of training.")]
+Generator = Annotated[str, Option(help="One of `colourgan list generators` that needs no encoder.")]
+Width = Annotated[int, Option(help="Channels of the generator's first layer.")]
+Dropout = Annotated[float, Option(help="The noise of the generator; 0: none.")]
+Init = Annotated[str, Option(help="See `colourgan list initializations`.")]
+DNorm = Annotated[
+    str, Option(help="The discriminator's norm: batch, instance, layer, spectral or none.")
+]
+DWidth = Annotated[int, Option(help="Channels of the discriminator's first layer.")]

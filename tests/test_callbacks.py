@@ -1,5 +1,4 @@
 import copy
-import io
 import pickle
 from contextlib import nullcontext
 from functools import partial
@@ -10,17 +9,20 @@ from fastai.callback.core import Callback
 from tiny_training import (
     BATCH,
     G_LR,
+    SIZE,
     assert_same,
     batches,
     changed,
     make_adversarial,
     make_learner,
+    saved,
     weights,
 )
 from torch import nn
 from torch.nn import functional as F
 
 from colourgan.callbacks import EMA, Adversarial, Precision
+from colourgan.discriminators import DISCRIMINATORS
 from colourgan.errors import RunError, UsageError
 from colourgan.objectives import OBJECTIVES
 
@@ -244,13 +246,6 @@ def test_nan_in_the_discriminators_loss_is_named(tmp_path):
         make_learner(tmp_path, [adversarial]).fit(1)
 
 
-def saved(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
-
-
 def test_resumed_training_equals_an_uninterrupted_one(tmp_path):
     def run(epochs, state=None):
         callbacks = [make_adversarial(d_steps=2), EMA(), Precision("bf16")]
@@ -265,6 +260,94 @@ def test_resumed_training_equals_an_uninterrupted_one(tmp_path):
     torch.testing.assert_close(run(1, run(1)), run(2), rtol=0, atol=0)
 
 
-def test_fewer_than_one_discriminator_step_is_a_usage_error():
-    with pytest.raises(UsageError, match="d_steps must be 1 or more, not 0"):
-        make_adversarial(d_steps=0)
+WRONG_USE = {
+    "no steps": ({"d_steps": 0}, "d_steps must be 1 or more, not 0"),
+    "no generator steps": ({"g_steps": 0}, "g_steps must be 1 or more, not 0"),
+    "both": ({"d_steps": 2, "g_steps": 3}, "one of them must be 1"),
+    "l1": ({"l1_weight": -1}, "l1_weight must not be negative"),
+    "adversarial": ({"adversarial_weight": -0.1}, "adversarial_weight must not be negative"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_USE)
+def test_wrong_use_is_one_clear_line(case):
+    options, reason = WRONG_USE[case]
+    with pytest.raises(UsageError, match=reason):
+        make_adversarial(**options)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "instance", "spectral", "none"])
+def test_batch_norm_alone_is_refused_for_a_gradient_penalty(norm):
+    discriminator = DISCRIMINATORS["pixelgan"](SIZE, norm, width=4)
+    refusal = pytest.raises(UsageError, match="batch norm mixes")
+    with refusal if norm == "batch" else nullcontext():
+        Adversarial(discriminator, OBJECTIVES["wgan_gp"]())
+
+
+def test_one_to_three_moves_the_discriminator_on_every_third_batch_only(tmp_path):
+    adversarial = make_adversarial(g_steps=3)
+    moved, seen = [], []
+
+    def compare(self):
+        now = weights(adversarial.discriminator)["layers.0.weight"]
+        if seen and not torch.equal(now, seen[-1]):
+            moved.append(self.train_iter)
+        seen.append(now)
+
+    learn = make_learner(tmp_path, [adversarial, Callback(after_batch=compare)], count=8)
+    seen.append(weights(adversarial.discriminator)["layers.0.weight"])
+    learn.fit(1, lr=G_LR)
+    assert moved == [1, 4, 7]  # fastai has counted the batch by then
+    assert len(adversarial.values["g_loss"]) == 8 and len(adversarial.values["d_loss"]) == 3
+
+
+def test_discriminator_and_generator_do_not_move_in_each_others_step(tmp_path):
+    adversarial = make_adversarial()
+    learn = make_learner(tmp_path, [adversarial], count=1)
+    states = {}
+
+    def note(name):
+        states[name] = weights(learn.model), weights(adversarial.discriminator)
+
+    step = adversarial._step_discriminator
+
+    def noting(loss):
+        note("before D's")
+        step(loss)
+        note("after D's")
+        assert all(p.grad is None for p in learn.model.parameters())
+
+    adversarial._step_discriminator = noting
+    learn.add_cb(Callback(after_step=lambda self: note("after G's")))
+    learn.fit(1, lr=G_LR)
+    (g0, d0), (g1, d1), (g2, d2) = states.values()
+    parameters = {name for name, _ in learn.model.named_parameters()}
+    assert all(torch.equal(g0[name], g1[name]) for name in g0)
+    assert any(not torch.equal(d0[name], d1[name]) for name in d0)
+    # Batch norm's running means follow every forward; what is learnt does not.
+    learnt = {name for name, _ in adversarial.discriminator.named_parameters()}
+    assert all(torch.equal(d1[name], d2[name]) for name in learnt)
+    assert all(not torch.equal(g1[name], g2[name]) for name in parameters if "1.bias" not in name)
+
+
+def test_each_weight_scales_its_own_part_of_the_gradient(tmp_path):
+    def gradient(**options):
+        grads = []
+        learn = make_learner(tmp_path, [make_adversarial(**options)], count=1)
+        learn.add_cb(Callback(before_step=lambda self: grads.append(
+            torch.cat([p.grad.flatten() for p in self.model.parameters()]))))  # fmt: skip
+        learn.fit(1, lr=G_LR)
+        return grads[0]
+
+    l1 = gradient(l1_weight=1.0, adversarial_weight=0.0)
+    adversarial = gradient(l1_weight=0.0, adversarial_weight=1.0)
+    assert l1.abs().max() > 0 and adversarial.abs().max() > 0
+    both = gradient(l1_weight=0.985, adversarial_weight=0.015)
+    torch.testing.assert_close(both, 0.985 * l1 + 0.015 * adversarial, atol=1e-7, rtol=1e-4)
+
+
+def test_the_discriminators_rate_follows_a_schedule_down_to_its_floor():
+    adversarial = make_adversarial(lr=1e-3)
+    for factor, expected in ((1.0, 1e-3), (0.5, 5e-4), (1e-6, 1e-5)):
+        adversarial.scale_rates(factor, floor=1e-5)
+        assert adversarial.optimizer.param_groups[0]["lr"] == pytest.approx(expected)

@@ -10,7 +10,14 @@ from tiny_runs import TRAINING, colourgan, make_data, make_pictures, options
 
 from colourgan import cli
 from colourgan.encoders import build_encoder
-from colourgan.learners import gan_finetune, pretrain, train_encoder
+from colourgan.learners import (
+    gan_finetune,
+    pretrain,
+    train_cyclegan,
+    train_encoder,
+    train_generator,
+)
+from colourgan.recipes import reproduce
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +45,28 @@ def call(capsys, monkeypatch, folder):
     return lambda *arguments: run(capsys, monkeypatch, folder, *arguments)
 
 
-PAIRS = [(cli.pretrain, pretrain), (cli.gan_finetune, gan_finetune)]
+COMMANDS = {
+    "pretrain": (cli.pretrain, pretrain),
+    "gan-finetune": (cli.gan_finetune, gan_finetune),
+    "train-encoder": (cli.train_encoder, train_encoder),
+    "train-generator": (cli.train_generator, train_generator),
+    "train-cyclegan": (cli.train_cyclegan, train_cyclegan),
+    "reproduce": (cli.reproduce, reproduce),
+}
 
 
-@pytest.mark.parametrize("command, function", [*PAIRS, (cli.train_encoder, train_encoder)])
+@pytest.mark.parametrize("command, function", COMMANDS.values(), ids=COMMANDS)
 def test_options_mirror_the_signature(command, function):
     shown = {n: p.default for n, p in inspect.signature(command).parameters.items()}
     meant = {n: p.default for n, p in inspect.signature(function).parameters.items()}
-    shown.pop("context")
+    shown.pop("context", None)
     empty = inspect.Parameter.empty
-    assert shown == {n: None if d is empty else d for n, d in meant.items()}
+    if function is gan_finetune:  # a resumed run needs no model
+        meant["model"] = None
+    assert shown == meant | {n: d for n, d in shown.items() if d is empty and meant[n] is empty}
 
 
-@pytest.mark.parametrize("command", ["pretrain", "gan-finetune", "train-encoder"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_every_option(call, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     code, out, _ = call(command, "--help")
@@ -60,11 +76,11 @@ def test_help_shows_every_option(call, command, monkeypatch):
 
 
 def cli_parameters(command):
-    function = {"pretrain": pretrain, "gan-finetune": gan_finetune, "train-encoder": train_encoder}
-    names = list(inspect.signature(function[command]).parameters)
-    return [name.replace("_", "-") for name in names if name != "model"]
+    names = list(inspect.signature(COMMANDS[command][1]).parameters)
+    return [name.replace("_", "-") for name in names if name not in ("model", "recipe")]
 
 
+WASSERSTEIN = ["--objective", "wgan_gp", "--discriminator", "pixelgan"]
 WRONG_USE = {
     "command": (["pretain"], "pretain"),
     "option": (["pretrain", "--epoch", "3"], "--epochs"),
@@ -88,6 +104,22 @@ WRONG_USE = {
     "empty folder": (["pretrain", "--encoder", "resnet20@none", "--data", "empty"], "empty"),
     "discriminator": (["gan-finetune", "p", "--discriminator", "patchgun"], "'patchgan'"),
     "objective": (["gan-finetune", "p", "--objective", "bse"], "'bce'"),
+    "smoothing": (["gan-finetune", "p", "--real-label", "0"], "above 0 and at most 1"),
+    "weight": (["gan-finetune", "p", "--l1-weight=-1"], "must not be negative"),
+    "penalty": (
+        ["train-generator", "--data", "data", "--size", "32", *WASSERSTEIN],
+        "batch norm mixes",
+    ),
+    "halving": (["train-generator", "--data", "data", "--size", "96"], "cannot halve 96"),
+    "cycle": (["train-cyclegan", "--data", "data", "--size", "16", "--cycle-weight=-1"], "cycle"),
+    "schedule": (["gan-finetune", "p", "--schedule", "cosine"], "exponential"),
+    "recipe": (["reproduce", "wassertein", "--data", "data"], "did you mean 'wasserstein'"),
+    "recipe's option": (["reproduce", "same-domain", "--width", "8"], "has no --width"),
+    "recipe's encoders": (["reproduce", "cross-domain", "--encoders", "resnet20"], "2 encoders"),
+    "samples": (
+        ["colorize", "data", "--model", "p", "--out", "c", "--samples", "2"],
+        "has no dropout",
+    ),
     "parent": (["gan-finetune", "nowhere"], "nowhere"),
     "no parent": (["gan-finetune"], "pretrain run"),
     "file without data": (["gan-finetune", "p/model.safetensors"], "--data"),

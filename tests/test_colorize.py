@@ -9,10 +9,20 @@ import torch
 from PIL import Image
 from torch import nn
 
+from colourgan import cli
 from colourgan.color import decode, encode, lightness_to_grey
-from colourgan.colorize import Colorizer, colorize_files, colorize_sheet, join, working_size
+from colourgan.colorize import (
+    Colorizer,
+    colorize_files,
+    colorize_sheet,
+    join,
+    spread,
+    working_size,
+)
 from colourgan.errors import RunError, UsageError
+from colourgan.generators import pix2pix_unet
 from colourgan.images import read_lightness
+from colourgan.models import save_model
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -313,3 +323,147 @@ def test_the_sheet_shows_grey_beside_color(folder):
     assert (sheet == grey).all(2).sum() >= 12 * 8
     assert decode(L, torch.zeros(1, 2, 1, 1))[0, 0].item() * 255 == pytest.approx(grey, abs=1)
     assert not (sheet == GREEN).all(2).any()
+
+
+# Samples
+
+
+@pytest.fixture(scope="module")
+def unet():
+    torch.manual_seed(0)
+    return pix2pix_unet(16, 4, "instance", init="kaiming")  # vivid without any training
+
+
+@pytest.fixture
+def photos(folder) -> list[str]:
+    """Pictures with something on them to color, one of them in a folder and not square."""
+    Path("in").mkdir()
+    Image.fromarray(noise(24, 24)).save("a.jpg")
+    Image.fromarray(noise(30, 50)).save("in/b.png")
+    return ["a.jpg", "in"]
+
+
+def sampled(unet, *inputs: str, out: str = "out", **options) -> dict[str, bytes]:
+    """name → content of what is written."""
+    pairs = colorize_files(inputs, Colorizer(unet, 16), out, progress=False, **options)
+    return {target.name: target.read_bytes() for _, target in pairs}
+
+
+def test_samples_are_numbered_and_differ(photos, unet):
+    found = sampled(unet, *photos, samples=3)
+    assert list(found) == [f"{name}-{i}.png" for name in "ab" for i in (1, 2, 3)]
+    assert len(set(found.values())) == 6
+    assert {f"out/{name}" for name in found} < files()
+    assert not unet.training
+
+
+def test_one_sample_keeps_the_name_and_is_not_the_prediction(photos, unet):
+    one, plain = sampled(unet, *photos, samples=1), sampled(unet, *photos, out="plain")
+    assert list(one) == list(plain) == ["a.png", "b.png"]
+    assert one["a.png"] != plain["a.png"] and one["b.png"] != plain["b.png"]
+    assert sampled(unet, *photos, out="again") == plain
+
+
+def test_the_same_seed_makes_the_same_samples_whatever_else_is_colored(photos, unet):
+    one = sampled(unet, *photos, samples=1, seed=7, out="one")
+    torch.rand(5)
+    assert sampled(unet, *photos, samples=1, seed=7, out="again") == one
+    assert sampled(unet, "in", samples=1, seed=7, out="alone") == {"b.png": one["b.png"]}
+    many = sampled(unet, *photos, samples=2, seed=7, out="many")
+    assert (many["a-1.png"], many["b-1.png"]) == (one["a.png"], one["b.png"])
+    other = sampled(unet, *photos, samples=1, seed=8, out="other")
+    assert other["a.png"] != one["a.png"] and other["b.png"] != one["b.png"]
+
+
+def test_samples_in_python_leave_the_random_state_alone(unet):
+    source = Image.fromarray(noise()).convert("RGBA")
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    images, _ = Colorizer(unet, 16).samples(source, 3, seed=5)
+    first, second, third = images
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (first.mode, first.size) == ("RGBA", source.size)
+    again = list(Colorizer(unet, 16).samples(source, 2, seed=5).images)
+    assert (np.asarray(again[1]) == np.asarray(second)).all()
+    assert (np.asarray(third) != np.asarray(second)).any()
+
+
+def test_the_spread_is_the_deviation_between_samples(unet):
+    ab = torch.tensor([[0.1, 0.2], [0.3, 0.2], [0.2, 0.2]]).view(3, 2, 1, 1).expand(-1, -1, 4, 4)
+    assert spread(ab) == pytest.approx(110 * 0.1 / 2)
+    assert spread(torch.rand(1, 2, 9, 9).expand(4, -1, -1, -1)) < 1e-4  # pixels may differ
+    colorizer, source = Colorizer(unet, 16), Image.fromarray(noise(16, 16))
+    images, value = colorizer.samples(source, 4)
+    ab = torch.cat([as_ab(image) for image in images])
+    assert value > 1 and value == pytest.approx(spread(ab), rel=0.2)  # but for sRGB's bounds
+    assert colorizer.samples(source, 1).spread is None
+
+
+def test_spreads_are_told_on_stderr(photos, unet, capsys):
+    sampled(unet, *photos, samples=2)
+    first, second = capsys.readouterr().err.splitlines()
+    value = Colorizer(unet, 16).samples("a.jpg", 2).spread
+    assert first.startswith(f"spread of a.jpg: {value:.2f} (standard deviation of a and b over 2")
+    assert second.startswith("spread of in/b.png: ")
+    for i in range(7):
+        Image.fromarray(noise(16 + i, 16)).save(f"in/{i}.png")
+    put_broken("in/broken.png")
+    sampled(unet, *photos, samples=2, out="many")
+    warning, mean = capsys.readouterr().err.splitlines()
+    assert "1 of 10 pictures skipped" in warning
+    assert mean.startswith("mean spread of 9 pictures: ")
+    sampled(unet, "a.jpg", samples=1, out="one")
+    assert not capsys.readouterr().err
+
+
+def test_samples_from_the_command_line_are_those_of_python(photos, unet, monkeypatch, capsys):
+    save_model(unet, "m.safetensors")
+    arguments = "colorize a.jpg in --model m.safetensors --samples 2 --seed 5 --device cpu"
+    arguments += " --out cli --sheet sheet.png"
+    monkeypatch.setattr("sys.argv", ["colourgan", *arguments.split()])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0, capsys.readouterr().err
+    wanted = sampled(unet, *photos, samples=2, seed=5)
+    assert {path.name: path.read_bytes() for path in Path("cli").iterdir()} == wanted
+    assert Image.open("sheet.png").width > 3 * 24
+
+
+@pytest.mark.parametrize("count", [0, -2])
+def test_less_than_one_sample_is_refused(count, folder):
+    put("a.jpg")
+    refused(f"--samples {count} is too small: at least 1", "a.jpg", out="out", samples=count)
+
+
+def test_samples_of_a_generator_without_dropout_are_refused(folder):
+    put("a.jpg")
+    with pytest.raises(UsageError, match="no dropout, so all its samples are alike"):
+        colorize_files(["a.jpg"], Colorizer(Halves(), 8), "out", samples=1)
+    assert files() == {"a.jpg"}
+
+
+def test_no_file_is_lost_to_samples(folder):
+    put("a.jpg", "in/a-2.png", "in/a.jpg", "twin/b.jpg", "twin/b.tif")
+    refused("in/a-2.png would replace an input", "in", out="in", samples=2)
+    put("out/a-2.png")
+    refused("out/a-2.png exists.*--overwrite", "a.jpg", out="out", samples=2)
+    pairs = colorize_files(["twin", "in"], Colorizer(Painter(), 8), "new", samples=2)
+    assert [target.name for _, target in pairs] == [
+        *("b.jpg-1.png", "b.jpg-2.png", "b.tif-1.png", "b.tif-2.png"),
+        *("a-2-1.png", "a-2-2.png", "a-1.png", "a-2.png"),
+    ]
+
+
+def test_the_sheet_shows_all_samples_of_a_picture_in_one_row(folder, monkeypatch):
+    put("a.png", "b.png")
+    put("1.png", "2.png", color=RED)
+    put("3.png", "4.png", color=BLUE)
+    drawn = []
+    monkeypatch.setattr("colourgan.colorize.grid", lambda *arguments: drawn.append(arguments))
+    pairs = [("a", "1"), ("a", "3"), ("b", "2"), ("b", "4")]
+    colorize_sheet([(Path(f"{s}.png"), Path(f"{t}.png")) for s, t in pairs], "sheet.png")
+    ((rows, path, titles),) = drawn
+    assert (path, titles) == ("sheet.png", ["grey", "sample 1", "sample 2"])
+    for grey, first, second in rows:
+        assert grey.std() < 0.01
+        assert (first[0] == 1).all() and (second[2] == 1).all()

@@ -5,6 +5,7 @@ from torch import nn
 from colourgan.discriminators import (
     DISCRIMINATORS,
     NORMS,
+    imagegan,
     patch_strides,
     patchgan,
     receptive_field,
@@ -16,6 +17,10 @@ DOCUMENTED = {32: (16, 14), 64: (16, 30), 96: (34, 22), 128: (34, 30), 256: (70,
 
 def pictures(size, count=1):
     return torch.randn(count, 1, size, size), torch.randn(count, 2, size, size)
+
+
+def is_conv(layer):
+    return isinstance(layer, nn.Conv2d)
 
 
 def pixels_seen(discriminator, size):
@@ -79,6 +84,97 @@ def test_every_discriminator_is_conditional_and_trains_with_every_norm(name, nor
     assert all(weight.grad is not None for weight in discriminator.parameters())
 
 
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+@pytest.mark.parametrize("size", [*range(16, 97, 5), 32, 35, 64, 96, 128, 256])
+def test_every_discriminator_fits_every_size(name, size):
+    logits = DISCRIMINATORS[name](size, width=2)(*pictures(size))
+    assert logits.shape[:2] == (1, 1) and logits.isfinite().all()
+    assert (logits.shape[2:] == (1, 1)) == (name == "imagegan")
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_a_discriminator_can_judge_lightness_alone(name):
+    discriminator = DISCRIMINATORS[name](16, width=2, in_channels=1)
+    L, _ = pictures(16)
+    assert not torch.equal(discriminator(L), discriminator(-L))
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("name", ["patchgan", "pixelgan"])
+def test_the_same_seed_gives_the_weights_that_it_always_gave(name, norm):
+    torch.manual_seed(5)
+    convolutions = [m for m in DISCRIMINATORS[name](32, norm, width=4).layers if is_conv(m)]
+    torch.manual_seed(5)
+    for old in convolutions:  # torch's own first, of weights and biases; then the normal ones
+        nn.Conv2d(old.in_channels, old.out_channels, old.kernel_size, bias=old.bias is not None)
+    for i, old in enumerate(convolutions):
+        torch.testing.assert_close(old.weight, 0.02 * torch.randn(old.weight.shape))
+        if norm == "batch" and i == 1:
+            torch.randn(old.out_channels)  # its scale
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_the_first_weights_can_be_chosen(name):
+    (first, *_) = filter(is_conv, DISCRIMINATORS[name](32, width=16, init="orthogonal").layers)
+    matrix = first.weight.flatten(1)
+    gram = matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
+    torch.testing.assert_close(gram, torch.eye(len(gram)), atol=1e-5, rtol=0)
+
+
+def test_imagegan_at_32_takes_35_and_sees_every_pixel():
+    inputs = []
+    discriminator = imagegan(32, norm="none", width=4)
+    for layer in filter(is_conv, discriminator.layers):
+        layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0].shape[-1]))
+    L, ab = pictures(32, 2)
+    L.requires_grad_()
+    logits = discriminator(L, ab)
+    assert inputs == [35, 17, 8, 4] and logits.shape == (2, 1, 1, 1)
+    logits[0].sum().backward()
+    assert L.grad[0].all() and not L.grad[1].any()
+
+
+def test_imagegan_widens_to_8_times_its_width():
+    convolutions = list(filter(is_conv, imagegan(256).layers))
+    assert [c.out_channels for c in convolutions] == [64, 128, 256, 512, 512, 512, 1]
+    assert [c.stride[0] for c in convolutions] == [2] * 6 + [1]
+    assert convolutions[-1].kernel_size == (4, 4)
+
+
+def test_only_batch_norm_makes_a_logit_depend_on_the_other_images():
+    def changed(norm):
+        torch.manual_seed(0)
+        discriminator = patchgan(32, norm, width=4)
+        L, ab = pictures(32, 3)
+        others = torch.cat([ab[:1], 3 * ab[1:] + 1])
+        return (discriminator(L, ab)[0] - discriminator(L, others)[0]).abs().max().item()
+
+    changes = {norm: changed(norm) for norm in set(NORMS) - {"spectral"}}  # whose forwards differ
+    assert {norm for norm, change in changes.items() if change > 1e-6} == {"batch"}
+
+
+def test_layer_norm_is_over_all_of_a_sample_with_a_scale_and_shift_a_channel():
+    norm = NORMS["layer"](3)
+    assert norm.weight.shape == norm.bias.shape == (3,)
+    values = torch.randn(2, 3, 5, 5) * torch.tensor([1.0, 5, 9]).view(1, 3, 1, 1) + 4
+    expected = torch.nn.functional.layer_norm(values, values.shape[1:])
+    torch.testing.assert_close(norm(values), expected)
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_spectral_norm_bounds_every_convolution(name):
+    torch.manual_seed(0)
+    discriminator = DISCRIMINATORS[name](64, "spectral", width=8, init="orthogonal")
+    with torch.no_grad():
+        for convolution in filter(is_conv, discriminator.layers):
+            convolution.parametrizations.weight.original.mul_(50)  # as if training had blown it up
+    for _ in range(10):  # power iterations
+        discriminator(*pictures(64))
+    convolutions = list(filter(is_conv, discriminator.layers))
+    largest = [torch.linalg.matrix_norm(c.weight.flatten(1), 2).item() for c in convolutions]
+    assert min(largest) > 0.95 and max(largest) < 1.05
+
+
 def test_norms_are_where_they_belong():
     kinds = {norm: [type(layer) for layer in patchgan(64, norm).layers] for norm in NORMS}
     assert nn.BatchNorm2d in kinds["batch"] and nn.InstanceNorm2d in kinds["instance"]
@@ -101,5 +197,9 @@ def test_pixelgan_judges_every_pixel_alone():
 def test_wrong_use_is_one_clear_line(name):
     with pytest.raises(UsageError, match="16 pixels or more: 15"):
         DISCRIMINATORS[name](15)
-    with pytest.raises(UsageError, match=r"'bach'.*'batch'.*batch, instance, spectral, none"):
+    with pytest.raises(
+        UsageError, match=r"'bach'.*'batch'.*batch, instance, layer, spectral, none"
+    ):
         DISCRIMINATORS[name](32, norm="bach")
+    with pytest.raises(UsageError, match="initialization 'normall': did you mean 'normal'"):
+        DISCRIMINATORS[name](32, init="normall")

@@ -13,6 +13,7 @@ from colourgan import evaluate as module
 from colourgan.color import encode
 from colourgan.errors import RunError, UsageError
 from colourgan.evaluate import as_json, evaluate, table
+from colourgan.evaluate.text import NAME_WIDTH
 from colourgan.metrics import METRICS
 
 SIZE, COUNT = 32, 12
@@ -306,7 +307,7 @@ def test_table_is_aligned_and_narrow_for_long_names(photos):
     assert len(numeric) == len(evaluation.rows)
     assert {len(line) for line in numeric} == {len(lines[2])}
     assert len(lines[2]) <= 115
-    text = "".join(line[: module.NAME_WIDTH].strip() for line in lines)
+    text = "".join(line[:NAME_WIDTH].strip() for line in lines)
     assert names[0] in text
     assert re.search(r"^grey +0\.\d{4} .* 0\.0 .*%$", table(evaluation), re.MULTILINE)
 

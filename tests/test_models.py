@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from colourgan.color import AB_SCALE
 from colourgan.encoders import ENCODERS, save_weights
 from colourgan.errors import RunError, UsageError
-from colourgan.generators import dynamic_unet
+from colourgan.generators import dynamic_unet, pix2pix_unet
 from colourgan.learners.export import to_fastai
 from colourgan.models import load_model, model_file, save_model, to_torchscript
 
@@ -27,7 +27,10 @@ def pictures(height=32, width=32):
 
 def trained(encoder, size=32, **options):
     """A generator one step away from how it is built, so that no new one equals it."""
-    generator = dynamic_unet(f"{encoder}@none", size, **options)
+    return stepped(dynamic_unet(f"{encoder}@none", size, **options))
+
+
+def stepped(generator):
     generator(pictures()).abs().mean().backward()
     with torch.no_grad():
         for parameter in generator.parameters():
@@ -39,6 +42,11 @@ def trained(encoder, size=32, **options):
 @pytest.fixture(scope="module")
 def resnet20():
     return trained("resnet20")
+
+
+@pytest.fixture(scope="module")
+def pix2pix():
+    return stepped(pix2pix_unet(16, 4, "instance", 0.2, "kaiming"))
 
 
 @pytest.fixture
@@ -93,6 +101,21 @@ def test_a_model_comes_back_as_it_was(encoder, size, options, tmp_path):
     assert (again.arguments, again.origin) == (generator.arguments, generator.origin)
     save_model(again, tmp_path / "b.safetensors")
     assert same_bytes(tmp_path, "a", "b")
+
+
+def test_a_generator_without_encoder_comes_back_as_it_was(pix2pix, tmp_path):
+    save_model(pix2pix, tmp_path / "a.safetensors")
+    again = load_model(tmp_path / "a.safetensors")
+    with torch.no_grad():
+        for size in ((16, 16), (37, 51)):
+            assert torch.equal(again(pictures(*size)), pix2pix(pictures(*size)))
+    assert (again.arguments, again.origin) == (pix2pix.arguments, pix2pix.origin)
+    save_model(again, tmp_path / "b.safetensors")
+    assert same_bytes(tmp_path, "a", "b")
+    metadata = metadata_of(tmp_path / "a.safetensors")
+    arguments = {"size": 16, "width": 4, "norm": "instance", "dropout": 0.2}
+    assert metadata["arguments"] == {"generator": "pix2pix_unet", **arguments}
+    assert metadata["encoder"] == {"arch": "none", "weights": "none", "sha256": None}
 
 
 def same_bytes(folder, *names):
@@ -232,14 +255,16 @@ def test_a_pickle_under_another_name_is_not_loaded_either(model, capsys):
     assert not capsys.readouterr().out
 
 
-def test_a_trusted_pickle_of_fastai_is_a_model(resnet20, tmp_path):
+@pytest.mark.parametrize("name", ["resnet20", "pix2pix"])
+def test_a_trusted_pickle_of_fastai_is_a_model(name, tmp_path, request):
+    generator = request.getfixturevalue(name)
     path = tmp_path / "model.pkl"
-    to_fastai(copy.deepcopy(resnet20), path)
+    to_fastai(copy.deepcopy(generator), path)
     again = load_model(path, trust_pickle=True)
-    torch.testing.assert_close(again(pictures()), resnet20(pictures()))
+    torch.testing.assert_close(again(pictures()), generator(pictures()))
     assert not again.training
     save_model(again, tmp_path / "a.safetensors")
-    save_model(resnet20, tmp_path / "b.safetensors")
+    save_model(generator, tmp_path / "b.safetensors")
     assert same_bytes(tmp_path, "a", "b")
 
 
@@ -273,20 +298,33 @@ def test_torchscript_computes_the_same_at_every_size(encoder, options, largest, 
     recwarn.clear()
     to_torchscript(generator, tmp_path / "model.ts")
     assert not recwarn.list
-    script = torch.jit.load(tmp_path / "model.ts")
-    with torch.no_grad():
-        for L in (pictures(), pictures(*largest)[:1], pictures(17, 70)):
-            torch.testing.assert_close(script(L), generator(L), atol=1e-5, rtol=0)
+    same_as_script(generator, tmp_path / "model.ts", largest)
     assert [path.name for path in tmp_path.iterdir()] == ["model.ts"]
 
 
-def test_torchscript_is_refused_to_an_encoder_of_one_size(resnet20, tmp_path, monkeypatch):
-    class OneSize(torch.nn.Module):
-        def forward(self, L):
-            return L.view(-1, 32, 32)[:, None]  # 32 becomes a constant of the trace
+def same_as_script(generator, path, largest):
+    script = torch.jit.load(path)
+    with torch.no_grad():
+        for L in (pictures(), pictures(*largest)[:1], pictures(17, 70)):
+            torch.testing.assert_close(script(L), generator(L), atol=1e-5, rtol=0)
 
-    generator = copy.deepcopy(resnet20)
-    generator.encoder[0] = torch.nn.Sequential(OneSize(), generator.encoder[0])
+
+def test_torchscript_extends_pictures_as_the_unet_of_pix2pix_does(pix2pix, tmp_path):
+    to_torchscript(pix2pix, tmp_path / "model.ts")
+    same_as_script(pix2pix, tmp_path / "model.ts", (300, 401))
+
+
+class OneSize(torch.nn.Module):
+    def forward(self, L):
+        return L / int(L.shape[-1])  # int makes it a constant of the trace
+
+
+def test_torchscript_is_refused_to_generators_of_one_size(resnet20, pix2pix, tmp_path):
+    encoder, unet = copy.deepcopy(resnet20), copy.deepcopy(pix2pix)
+    encoder.encoder[0] = torch.nn.Sequential(OneSize(), encoder.encoder[0])
+    unet.downs[0] = torch.nn.Sequential(OneSize(), unet.downs[0])
     with pytest.raises(UsageError, match="encoder resnet20 does not trace"):
-        to_torchscript(generator, tmp_path / "model.ts")
+        to_torchscript(encoder, tmp_path / "model.ts")
+    with pytest.raises(UsageError, match="generator pix2pix_unet does not trace"):
+        to_torchscript(unet, tmp_path / "model.ts")
     assert not list(tmp_path.iterdir())

@@ -1,14 +1,11 @@
-"""Grids show every picture in its place; curves show every number there is."""
-
-import math
+"""Every picture is in its place, in a grid and in each frame of a GIF."""
 
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 
-from colourgan.plots import curves, grid
+from colourgan.plots import gif, grid
 
 
 def flat(red: float, green: float, blue: float, height: int = 32, width: int = 32):
@@ -80,95 +77,73 @@ def test_titles_must_match_the_pictures(rows, columns, titles, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def drawn(tmp_path, monkeypatch):
-    """A function from a history to {label of the y axis: {name: (x, y)}}, and its figures."""
-    figures = []
-    save = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: (figures.append(f), save(f, *a, **k)))
-
-    def draw(history):
-        curves(history, tmp_path / "loss.png")
-        assert Image.open(tmp_path / "loss.png").width > 300
-        lines = {}
-        for axes in figures[-1].axes:
-            assert axes.get_xlabel() == "epoch"
-            assert len(axes.get_legend().get_texts()) == len(axes.lines)
-            lines[axes.get_ylabel()] = {x.get_label(): tuple(x.get_xydata().T) for x in axes.lines}
-        return lines
-
-    draw.figures = figures
-    return draw
+def frames_of(path) -> list[np.ndarray]:
+    """(H, W, 3) of each frame of a GIF, as a viewer shows it."""
+    with Image.open(path) as image:
+        return [
+            np.asarray((image.seek(frame), image.convert("RGB"))[1])
+            for frame in range(image.n_frames)
+        ]
 
 
-def test_every_numeric_column_is_drawn_in_its_panel(drawn):
-    first = {"epoch": 0, "train_loss": 0.08, "valid_loss": 0.079, "seconds": 3}
-    gan = {"d_loss": 1.3, "g_loss": 0.9, "d_real_accuracy": 0.7, "d_fake_accuracy": 0.6}
-    panels = drawn([first | gan, first | gan | {"epoch": 1}])
-    assert {label: list(columns) for label, columns in panels.items()} == {
-        "loss": ["train_loss", "valid_loss"],
-        "seconds": ["seconds"],
-        "adversarial losses": ["d_loss", "g_loss"],
-        "discriminator accuracy": ["d_real_accuracy", "d_fake_accuracy"],
-    }
-    x, y = panels["discriminator accuracy"]["d_real_accuracy"]
-    assert x.tolist() == [0, 1]
-    assert y.tolist() == [0.7, 0.7]
+RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
-def test_text_is_read_and_what_is_no_number_leaves_a_gap(drawn):
-    history = [
-        {"epoch": "0", "train_loss": "0.5", "valid_loss": "nan", "time": "00:12", "d_loss": ""},
-        {"epoch": "1", "train_loss": None, "valid_loss": "inf", "time": "00:11"},
-        {"epoch": "2", "train_loss": "0.25", "valid_loss": "nan", "time": "00:11", "psnr": "21"},
-    ]
-    panels = drawn(history)
-    assert {label: list(columns) for label, columns in panels.items()} == {
-        "loss": ["train_loss"],
-        "psnr": ["psnr"],
-    }
-    y = panels["loss"]["train_loss"][1]
-    assert (y[0], y[2]) == (0.5, 0.25)
-    assert math.isnan(y[1])
+def test_a_gif_shows_the_same_places_in_several_states_for_ever(tmp_path):
+    states = [("grey", [flat(1, 0, 0), flat(0, 0, 1)]), ("GAN", [flat(0, 0, 1), flat(1, 0, 0)])]
+    gif(states, tmp_path / "a.gif", milliseconds=700)
+    with Image.open(tmp_path / "a.gif") as image:
+        assert (image.n_frames, image.info["loop"], image.info["duration"]) == (2, 0, 700)
+    first, second = frames_of(tmp_path / "a.gif")
+    assert sides(first, RED) == sides(second, BLUE)
+    assert sides(first, BLUE) == sides(second, RED)
+    top, left, *size = sides(first, RED)
+    assert size == [96, 96]
+    assert sides(first, BLUE)[:2] == (top, left + 96 + 6)
+    for frame in (first, second):
+        assert (frame[:top].max(2) < 100).sum() > 30  # the title
+        assert (frame[0] == 255).all() and (frame[-1] == 255).all()
+    assert (first[:top] != second[:top]).any()
 
 
-@pytest.mark.parametrize("epochs", [[0, 1, 0, 1], [None, None, None, None]])
-def test_epochs_that_start_anew_are_drawn_one_after_another(epochs, drawn):
-    history = [{"epoch": epoch, "train_loss": 1.0} for epoch in epochs]
-    assert drawn(history)["loss"]["train_loss"][0].tolist() == [0, 1, 2, 3]
+def test_a_gif_may_have_several_rows_and_a_title_in_several_lines(tmp_path):
+    pictures = [flat(1, 0, 0), flat(0, 1, 0), flat(0, 0, 1)]
+    titles = ("U-Net", "the generator after very many epochs of training")
+    gif([(title, pictures) for title in titles], tmp_path / "a.gif", columns=2)
+    short, long = frames_of(tmp_path / "a.gif")
+    assert short.shape == long.shape
+    red, green, blue = (sides(short, color) for color in (RED, (0, 255, 0), BLUE))
+    assert red[0] == green[0] and red[1] == blue[1] and blue[0] > red[0] + 96
+    assert sides(long, BLUE) == blue
+    dark = [np.nonzero((frame[: red[0]].max(2) < 100).any(1))[0] for frame in (short, long)]
+    assert len(dark[1]) > 2 * len(dark[0])
+
+
+def test_many_colors_stay_near_in_a_gif(tmp_path):
+    x = torch.linspace(0, 1, 128)
+    smooth = torch.stack(
+        [x.expand(128, -1), x[:, None].expand(-1, 128), torch.full((128, 128), 0.5)]
+    )
+    gif([("a", [smooth]), ("b", [smooth.flip(1)])], tmp_path / "a.gif")
+    frame = frames_of(tmp_path / "a.gif")[1]
+    shown = frame[-6 - 128 : -6, 6 : 6 + 128].astype(float)
+    true = smooth.flip(1).permute(1, 2, 0).numpy() * 255
+    assert np.abs(shown - true).mean() < 10
+    # Seen from afar, dithered colors are the true ones.
+    blocks = (shown - true).reshape(16, 8, 16, 8, 3).mean((1, 3))
+    assert np.abs(blocks).mean() < 3
 
 
 @pytest.mark.parametrize(
-    ("losses", "scale"),
+    "frames",
     [
-        ([1e5, 2, 1, 1], "log"),
-        ([9, 2, 1, 1], "linear"),
-        ([1e5, -1, 0, 1], "linear"),
-        ([1e5, 0, 1, 1], "linear"),
-        ([math.inf, 2, 1, 1], "linear"),
+        [],
+        [("a", [])],
+        [("a", [flat(1, 0, 0)]), ("b", [flat(1, 0, 0)] * 2)],
+        [("a", [flat(1, 0, 0)]), ("b", [flat(1, 0, 0, 32, 33)])],
     ],
 )
-def test_a_first_loss_that_dwarfs_the_others_makes_the_axis_logarithmic(losses, scale, drawn):
-    drawn([{"train_loss": loss} for loss in losses])
-    assert drawn.figures[0].axes[0].get_yscale() == scale
-
-
-def test_a_history_without_numbers_writes_nothing(tmp_path):
-    curves([], tmp_path / "loss.png")
-    curves([{"epoch": 0, "time": "00:12"}], tmp_path / "loss.png")
+def test_frames_of_a_gif_must_show_the_same_places(frames, tmp_path):
+    with pytest.raises(ValueError, match="frames with pictures of these shapes"):
+        gif(frames, tmp_path / "a.gif")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_plot_that_fails_leaves_the_last_one_whole(tmp_path, monkeypatch):
-    curves([{"train_loss": 1.0}], tmp_path / "loss.png")
-    before = (tmp_path / "loss.png").read_bytes()
-
-    def full(figure, path, **_):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Figure, "savefig", full)
-    with pytest.raises(RuntimeError, match="no space"):
-        curves([{"train_loss": 2.0}], tmp_path / "loss.png")
-    assert (tmp_path / "loss.png").read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 1

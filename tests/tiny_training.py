@@ -1,5 +1,6 @@
 """A generator of two convolutions, a few small batches, and a learner that joins them."""
 
+import io
 from functools import partial
 
 import fastai.callback.schedule  # noqa: F401 gives learners lr_find
@@ -63,3 +64,11 @@ def assert_same(module, expected, **tolerance):
 
 def changed(module, before):
     return [n for n, value in module.state_dict().items() if not torch.equal(value, before[n])]
+
+
+def saved(state):
+    """What is read of a state again after `torch.save`, by the rules of a run's state.pt."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)

@@ -2,8 +2,11 @@
 
 precision    autocast of the device in use, loss scaling
 adversarial  a discriminator that trains beside the generator
+cycle        CycleGAN: a generator back and two discriminators, from unpaired pictures
+pool         earlier generated images, shown to a discriminator again
 ema          the running average of the generator's weights
-base         what they share: a state to resume from, errors of one line
+gan          what callbacks with discriminators share: columns, an end at NaN
+base         what all share: a state to resume from, errors of one line
 
     learn.add_cbs([Precision("auto"), Adversarial(discriminator, objective), EMA()])
 
@@ -12,13 +15,17 @@ Remove them before `learn.export`: a pickle is for people who do not have this p
 
 from colourgan.callbacks.adversarial import Adversarial
 from colourgan.callbacks.base import TrainingCallback, epoch_of
+from colourgan.callbacks.cycle import CycleConsistency
 from colourgan.callbacks.ema import EMA
+from colourgan.callbacks.pool import ImagePool
 from colourgan.callbacks.precision import PRECISIONS, Precision, resolve_precision
 
 __all__ = [
     "EMA",
     "PRECISIONS",
     "Adversarial",
+    "CycleConsistency",
+    "ImagePool",
     "Precision",
     "TrainingCallback",
     "epoch_of",

@@ -101,3 +101,19 @@ def load_classifier(arch: str, kind: Architecture, path: Path) -> tuple[nn.Modul
         reason = str(error).splitlines()[-1].strip()
         raise RunError(f"the weights in {path} are not those of {arch}: {reason[:200]}") from error
     return model, classes
+
+
+def build_classifier(spec: str, classes: int) -> nn.Module:
+    """A classifier of RGB images to train: random for ARCH, from ARCH@WEIGHTS but for its head.
+
+    spec: as for `build_encoder`, of a name of ENCODERS; published weights are ARCH@published here.
+    Raises UsageError and RunError as `build_encoder` does.
+    """
+    arch, _, weights = spec.partition("@")
+    kind = ENCODERS[arch]()
+    model = kind.build(classes)
+    if weights not in ("", "none"):
+        donor, _ = load_classifier(arch, kind, weights_file(arch, kind, weights))
+        body = {k: v for k, v in donor.state_dict().items() if not k.startswith(kind.head)}
+        model.load_state_dict(body, strict=False)
+    return model

@@ -1,4 +1,4 @@
-"""Learners: `color_learner` for fastai users; pretrain, gan-finetune and train-encoder."""
+"""Learners: `color_learner` for fastai users, and one function for each training command."""
 
 from colourgan.learners.color import choose_device, color_learner
 from colourgan.learners.encoder import train_encoder
@@ -6,6 +6,7 @@ from colourgan.learners.export import export
 from colourgan.learners.finetune import data_of, gan_finetune
 from colourgan.learners.pretrain import pretrain
 from colourgan.learners.runs import read_config
+from colourgan.learners.scratch import train_cyclegan, train_generator
 
 __all__ = [
     "choose_device",
@@ -15,5 +16,7 @@ __all__ = [
     "gan_finetune",
     "pretrain",
     "read_config",
+    "train_cyclegan",
     "train_encoder",
+    "train_generator",
 ]

@@ -16,6 +16,7 @@ from colourgan.errors import UsageError
 from colourgan.generators import GENERATORS, splitter
 from colourgan.learners.runs import Run
 from colourgan.models import MODEL_NAME, save_model
+from colourgan.objectives import RECONSTRUCTIONS
 
 SAMPLES = 8  # validation images in the picture drawn after every epoch
 
@@ -30,11 +31,14 @@ def color_learner(
     weight_decay: float = 0.01,
     precision: str = "auto",
     path: Path | str | None = None,
+    opt_func: Callable = Adam,
+    reconstruction: str = "l1",
 ) -> Learner:
     """A fastai Learner that colors, as `unet_learner` segments: generator, L1, Adam, precision.
 
-    dls: DataLoaders of (L, ab), see `color_dataloaders`; encoder: ARCH[@WEIGHTS]. Frozen, it trains
-    the decoder alone. Raises UsageError or RunError as `build_encoder` does.
+    dls: DataLoaders of (L, ab), see `color_dataloaders`; encoder: ARCH[@WEIGHTS]; opt_func: called
+    with wd=weight_decay besides what fastai gives it; reconstruction: a name of RECONSTRUCTIONS.
+    Frozen, it trains the decoder alone. Raises UsageError or RunError as `build_encoder` does.
     """
     generator = GENERATORS["dynamic_unet"](
         encoder,
@@ -43,7 +47,8 @@ def color_learner(
         blur=blur,
         decoder_width=decoder_width,
     )
-    return generator_learner(dls, generator, partial(Adam, wd=weight_decay), lr, precision, path)
+    opt_func = partial(opt_func, wd=weight_decay)
+    return generator_learner(dls, generator, opt_func, lr, precision, path, reconstruction)
 
 
 def generator_learner(
@@ -53,12 +58,13 @@ def generator_learner(
     lr: float = 1e-3,
     precision: str = "auto",
     path: Path | str | None = None,
+    reconstruction: str = "l1",
 ) -> Learner:
     """A Learner around a generator that exists already; see `color_learner`."""
     return Learner(
         dls,
         generator.to(memory_format=torch.channels_last),
-        nn.L1Loss(),
+        RECONSTRUCTIONS[reconstruction](),
         opt_func=opt_func,
         lr=lr,
         splitter=splitter,

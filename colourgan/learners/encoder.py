@@ -1,4 +1,4 @@
-"""Training an encoder from nothing, as a classifier of a data set's folders."""
+"""Training an encoder as a classifier of a data set's folders, from nothing or from weights."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from fastai.torch_core import set_seed
 from colourgan.callbacks import Precision, resolve_precision
 from colourgan.datasets import labelled_dataloaders, native_size
 from colourgan.datasets.loaders import Augment
-from colourgan.encoders import ENCODERS, Architecture, save_weights
+from colourgan.encoders import ENCODERS, Architecture, build_classifier, save_weights
 from colourgan.errors import UsageError
 from colourgan.learners.color import choose_device
 from colourgan.learners.runs import PLACES, Run, arguments_of, new_folder
@@ -40,9 +40,10 @@ def train_encoder(
 ) -> Path:
     """Trains a classifier on a data set whose folders are its classes; returns its weights' file.
 
-    arch: a registered encoder name without weights; lr: highest of the one-cycle, for SGD with
-    momentum and decoupled weight decay. The file `encoder.safetensors` (half precision, with a note
-    of how it was made) serves as `ARCH@FILE`. The accuracy is that on the validation images.
+    arch: a registered encoder, random, or ARCH@WEIGHTS to go on from weights that exist; lr:
+    highest of the one-cycle, for SGD with momentum and decoupled weight decay. The file
+    `encoder.safetensors` (half precision, with a note of how it was made) serves as `ARCH@FILE`.
+    The accuracy is that on the validation images.
     Raises UsageError for wrong names and RunError if the loss is NaN or files cannot be written.
     """
     size = native_size(data) if size is None else size
@@ -52,29 +53,31 @@ def train_encoder(
     set_seed(seed)
     where = choose_device(device)
     resolve_precision(precision, where)  # before a run folder is made
-    kind = ENCODERS[arch]()
+    name, _, weights = arch.partition("@")
+    kind = ENCODERS[name]()
     tfms = [Augment(augmentation), IntToFloatTensor(), _normalize(kind, where)]
-    dls, names = labelled_dataloaders(data, size, batch_size, limit, tfms, where, data_dir)
-    if len(names) < 2:
+    dls, classes = labelled_dataloaders(data, size, batch_size, limit, tfms, where, data_dir)
+    if len(classes) < 2:
         raise UsageError(f"{data} has one class folder: a classifier needs at least 2")
     learn = Learner(
         dls,
-        kind.build(len(names)).to(memory_format=torch.channels_last),
+        build_classifier(arch, len(classes)).to(memory_format=torch.channels_last),
         CrossEntropyLossFlat(label_smoothing=label_smoothing),
         opt_func=SGD,
         wd=weight_decay,
         metrics=accuracy,
         cbs=[Precision(precision)],
     )
-    out = out or new_folder(f"{arch}-classifier-{Path(data).resolve().name}")
+    out = out or new_folder(f"{name}-classifier-{Path(data).resolve().name}")
     run = Run.open(out, "train-encoder", arguments, resume)
     run.note_learner(learn)
 
     def save_model() -> None:
         reached = round(run.history[-1]["accuracy"], 4)
-        made = {name: value for name, value in arguments.items() if name not in PLACES}
-        note = {**made, "classes": names, "validation_accuracy": reached}
-        save_weights(learn.model, out / "encoder.safetensors", arch, note)
+        made = {k: v for k, v in arguments.items() if k not in (*PLACES, "arch")}
+        origin = Path(weights).name or "none"
+        note = {**made, "started_from": origin, "classes": classes, "validation_accuracy": reached}
+        save_weights(learn.model, out / "encoder.safetensors", name, note)
 
     train(learn, run, [Phase(epochs, lr)], save_model)
     return out / "encoder.safetensors"

@@ -13,9 +13,9 @@ from colourgan.errors import UsageError
 from colourgan.files import file_hash
 from colourgan.learners.color import Outputs, choose_device, generator_learner
 from colourgan.learners.runs import Run, arguments_of, new_folder, read_config
-from colourgan.learners.training import Phase, train
+from colourgan.learners.training import checked_phase, train
 from colourgan.models import MODEL_NAME, load_model, model_file
-from colourgan.objectives import OBJECTIVES
+from colourgan.objectives import build_objective
 
 
 def gan_finetune(
@@ -24,7 +24,10 @@ def gan_finetune(
     discriminator: str = "patchgan",
     norm: str = "batch",
     objective: str = "bce",
+    real_label: float = 1.0,
+    penalty_weight: float = 10.0,
     l1_weight: float = 100.0,
+    adversarial_weight: float = 1.0,
     limit: int | None = None,
     epochs: int = 5,
     batch_size: int = 16,
@@ -34,6 +37,10 @@ def gan_finetune(
     beta2: float = 0.999,
     weight_decay: float = 0.0,
     d_steps: int = 1,
+    g_steps: int = 1,
+    schedule: str = "constant",
+    decay_steps: int = 10_000,
+    lr_floor: float = 0.0,
     augmentation: str = "flip+crop",
     ema: float = 0.999,
     seed: int = 0,
@@ -46,9 +53,13 @@ def gan_finetune(
     """Trains a pretrained generator against a conditional discriminator; returns the run folder.
 
     model: a pretrain run, whose data and limit are the defaults, or a model file; the generator
-    minimises l1_weight × L1 + the objective's loss; lr, d_lr: Adam's rates of generator and
-    discriminator, both with beta1 and beta2; weight_decay: of the generator; d_steps: discriminator
-    steps a generator step; norm: of the discriminator; the rest as in `pretrain`.
+    minimises l1_weight × L1 + adversarial_weight × the objective's loss; real_label: the
+    discriminator's target for true colors (below 1: one-sided label smoothing); penalty_weight: of
+    wgan_gp's gradient penalty; lr, d_lr: Adam's rates of generator and discriminator, both with
+    beta1 and beta2; weight_decay: of the generator; d_steps: discriminator steps a generator step,
+    g_steps: the other way round; schedule: of both rates, a name of SCHEDULES or (the generator's
+    only) "one-cycle", with its decay_steps in batches and a lowest rate; norm: of the
+    discriminator; the rest as in `pretrain`.
     Raises UsageError and RunError.
     """
     if epochs < 1:
@@ -65,6 +76,7 @@ def gan_finetune(
         data, data_dir = data_of(model, data_dir)
     arguments = arguments_of(locals())
     del arguments["file"]
+    phases = [checked_phase(epochs, lr, schedule, decay_steps, lr_floor)]
     set_seed(seed)
     where = choose_device(device)
     resolve_precision(precision, where)  # before a run folder is made
@@ -76,11 +88,13 @@ def gan_finetune(
     learn = generator_learner(dls, generator, adam, lr, precision)
     adversarial = Adversarial(
         opponent,
-        OBJECTIVES[objective](),
+        build_objective(objective, real_label, penalty_weight),
         l1_weight=l1_weight,
+        adversarial_weight=adversarial_weight,
         lr=d_lr,
         betas=(beta1, beta2),
         d_steps=d_steps,
+        g_steps=g_steps,
     )
     average = EMA(ema) if ema else None
     learn.add_cbs([adversarial, average] if average else [adversarial])
@@ -92,7 +106,6 @@ def gan_finetune(
     run.note_learner(learn, discriminator=sum(p.numel() for p in opponent.parameters()))
     outputs = Outputs(learn, run, average)
     stateful = {"adversarial": adversarial, **({"ema": average} if average else {})}
-    phases = [Phase(epochs, lr, flat=True)]
     train(learn, run, phases, outputs.save_model, outputs.show_samples, stateful)
     return out
 

@@ -82,14 +82,17 @@ class Run:
             remove(part)
         return cls(path, config)
 
-    def note_learner(self, learn: Learner, **parameters: int) -> None:
-        """Adds to config.json what was found out: device, precision, images, parameters."""
+    def note_learner(self, learn: Learner, more_images: int = 0, **parameters: int) -> None:
+        """Adds to config.json what was found out: device, precision, images, parameters.
+
+        more_images: training images that the learner's own loader does not hold.
+        """
         counts = learn.model.parameter_counts() if hasattr(learn.model, "parameter_counts") else {}
         device = learn.dls.device
         self.config["found"] = {
             "device": str(device),
             "precision": resolve_precision(learn.precision.mode, device),
-            "train_images": learn.dls.train.n,
+            "train_images": learn.dls.train.n + more_images,
             "valid_images": learn.dls.valid.n,
             "parameters": {**counts, **parameters},
         }

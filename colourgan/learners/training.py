@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -15,21 +16,49 @@ from tqdm import tqdm
 
 from colourgan import plots
 from colourgan.callbacks import TrainingCallback, epoch_of
-from colourgan.errors import RunError
+from colourgan.errors import RunError, UsageError
 from colourgan.learners.runs import Run, set_random_state
+from colourgan.schedules import SCHEDULES
+
+ONE_CYCLE = "one-cycle"
 
 
 class Phase(NamedTuple):
-    """Epochs under one schedule: fastai's one-cycle with highest learning rate `lr`.
+    """Epochs under one schedule with highest learning rate `lr`.
 
     lr: a number, or a pair for the two parameter groups, encoder and decoder;
-    frozen: train the last parameter group only (and batch norm); flat: keep lr constant.
+    frozen: train the last parameter group only (and batch norm); schedule: fastai's "one-cycle" or
+    a name of SCHEDULES, counted in batches over the phase, with its decay_steps and lowest rate.
     """
 
     epochs: int
     lr: float | tuple[float, float]
     frozen: bool = False
-    flat: bool = False
+    schedule: str = ONE_CYCLE
+    decay_steps: int = 1
+    lr_floor: float = 0.0
+
+
+def checked_phase(
+    epochs: int,
+    lr: float | tuple[float, float],
+    schedule: str,
+    decay_steps: int,
+    lr_floor: float = 0.0,
+    frozen: bool = False,
+) -> Phase:
+    """A phase of what the user asked for; UsageError if there is no such training."""
+    if epochs < 0 or np.min(lr) < 0 or lr_floor < 0:
+        raise UsageError(
+            f"epochs ({epochs}), learning rates ({lr}) and their floor ({lr_floor}) "
+            "must not be negative"
+        )
+    if decay_steps < 1:
+        raise UsageError(f"decay_steps must be 1 or more batches, not {decay_steps}")
+    if schedule != ONE_CYCLE and schedule not in SCHEDULES:
+        choices = ", ".join((ONE_CYCLE, *SCHEDULES))
+        raise UsageError(f"unknown schedule '{schedule}': choices: {choices}")
+    return Phase(epochs, lr, frozen, schedule, decay_steps, lr_floor)
 
 
 class Stateful(Protocol):
@@ -48,6 +77,30 @@ class OneCycle(ParamScheduler):
 
     def before_batch(self):
         self._update_val((self.position + self.pct_train) / self.phase.epochs)
+
+
+class Decay(Callback):
+    """A schedule of SCHEDULES over such a phase, for the discriminators' optimizers as well.
+
+    adversaries: callbacks with `scale_rates(factor, floor)`.
+    """
+
+    order = ParamScheduler.order
+
+    def __init__(self, phase: Phase, rates, position: int, adversaries: list):
+        self.phase, self.rates = phase, rates
+        self.position, self.adversaries = position, adversaries
+
+    def before_batch(self):
+        if not self.training:
+            return
+        phase = self.phase
+        step, steps = self.position * self.n_iter + self.iter, phase.epochs * self.n_iter
+        factor = SCHEDULES[phase.schedule](step, steps, phase.decay_steps)
+        rates = [max(lr * factor, phase.lr_floor) for lr in self.rates]
+        self.learn.opt.set_hyper("lr", rates)
+        for adversary in self.adversaries:
+            adversary.scale_rates(factor, phase.lr_floor)
 
 
 class Progress(Callback):
@@ -107,8 +160,10 @@ def train(
     with bar, learn.no_bar(), learn.no_logging():
         for epoch in range(done, len(schedule)):
             learn.epochs_before = epoch
+            start = time.perf_counter()
             _fit_epoch(learn, *schedule[epoch], bar)
-            run.history.append(_row(learn, epoch))
+            seconds = round(time.perf_counter() - start, 2)
+            run.history.append({**_row(learn, epoch), "seconds": seconds})
             bar.write(_line(run.history[-1], len(schedule)), file=sys.stderr)
             if show_samples:
                 show_samples(epoch + 1)
@@ -122,8 +177,12 @@ def _fit_epoch(learn: Learner, phase: Phase, position: int, bar: tqdm) -> None:
     # A list: of a slice from 0, fastai makes a tenth.
     learn.opt.set_hyper("lr", list(phase.lr) if isinstance(phase.lr, tuple) else phase.lr)
     rates = np.array([hyper["lr"] for hyper in learn.opt.hypers])
-    schedule = [] if phase.flat else [OneCycle(phase, rates, position)]
-    learn.fit(1, lr=rates, cbs=[*schedule, Progress(bar), StopAtNaN()], reset_opt=False)
+    if phase.schedule == ONE_CYCLE:
+        schedule = OneCycle(phase, rates, position)
+    else:
+        adversaries = [callback for callback in learn.cbs if hasattr(callback, "scale_rates")]
+        schedule = Decay(phase, rates, position, adversaries)
+    learn.fit(1, lr=rates, cbs=[schedule, Progress(bar), StopAtNaN()], reset_opt=False)
 
 
 def _row(learn: Learner, epoch: int) -> dict:

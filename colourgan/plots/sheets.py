@@ -1,15 +1,12 @@
-"""Pictures of results: grids of images and the curves of a training."""
+"""Images side by side, titled: a PNG, or a GIF in which they change."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from textwrap import fill
 
 import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
@@ -22,8 +19,7 @@ _GAP = 6
 _FONT_SIZE = 14
 _LINE = 17  # as PIL spaces lines of this size
 
-_PANELS_A_ROW = 3
-_LOG_FROM = 100  # a first loss that high would press the others into one flat line
+_GIF_COLORS = 256
 
 
 def grid(
@@ -48,18 +44,31 @@ def grid(
         sheet.save(beside, format="PNG")
 
 
-def curves(history: Iterable[Mapping], path: Path | str) -> None:
-    """Writes a PNG of every numeric column of a training's history, over its epochs.
+def gif(
+    frames: Sequence[tuple[str, Sequence[Tensor]]],
+    path: Path | str,
+    milliseconds: int = 900,
+    columns: int = 4,
+) -> None:
+    """Writes an animated GIF that loops for ever: the same pictures in several states.
 
-    history: one mapping an epoch; values are numbers or their text, keys may come and go. Losses,
-    a GAN's losses and accuracies share a panel each, any other measure has its own. What is
-    missing or not finite leaves a gap. With no number at all, no file is written.
+    frames: (title, pictures) for each state; `columns` pictures a row. The pictures are as for
+    `grid`, and those at one place have one size in all frames, which is what lets the eye compare
+    them. Each frame has its own 256 colors, dithered. Raises ValueError for no pictures, or frames
+    that differ in the number or sizes of their pictures.
     """
-    epochs, columns = _columns(list(history))
-    if columns:
-        figure = _figure(epochs, _panels(columns))
-        with replacing(path) as beside:
-            figure.savefig(beside, format="png")
+    layouts = {tuple(tuple(rgb.shape) for rgb in pictures) for _, pictures in frames}
+    if len(layouts) != 1 or layouts == {()}:
+        raise ValueError(f"{len(frames)} frames with pictures of these shapes: {sorted(layouts)}")
+    columns = min(columns, len(frames[0][1]))
+    titles = [_text(title) for title, _ in frames]
+    grids = [_rows(pictures, columns) for _, pictures in frames]
+    sheets = [_sheet(rows, [""] * columns, [""] * len(rows)) for rows in grids]
+    size = max(title.width for title in titles), max(title.height for title in titles)
+    first, *others = [_frame(*pair, size) for pair in zip(titles, sheets, strict=True)]
+    settings = {"duration": milliseconds, "loop": 0}
+    with replacing(path) as beside:
+        first.save(beside, format="GIF", save_all=True, append_images=others, **settings)
 
 
 def _image(rgb: Tensor) -> Image.Image:
@@ -114,65 +123,28 @@ def _text(text: str) -> Image.Image:
     return picture
 
 
-def _columns(history: list[Mapping]) -> tuple[list[float], dict[str, list[float]]]:
-    """The x axis, and name → values for each column that has a finite number."""
-    names = dict.fromkeys(name for epoch in history for name in epoch)
-    table = {name: [_number(epoch.get(name)) for epoch in history] for name in names}
-    epochs = table.pop("epoch", [math.nan])
-    # Epochs may start anew after the frozen ones: the line would run back over itself.
-    if not all(before < after for before, after in pairwise(epochs)) or math.isnan(epochs[0]):
-        epochs = list(range(len(history)))
-    return epochs, {name: ys for name, ys in table.items() if any(map(math.isfinite, ys))}
+def _rows(pictures: Sequence[Tensor], columns: int) -> list[list[Image.Image]]:
+    """So many a row; nothing but a white pixel where the last row has no picture."""
+    images = [_image(rgb) for rgb in pictures]
+    images += [Image.new("RGB", (1, 1), "white")] * (-len(images) % columns)
+    return [images[start : start + columns] for start in range(0, len(images), columns)]
 
 
-def _number(value) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
+def _frame(title: Image.Image, sheet: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The title in the middle of a strip for titles of that size, the sheet under it."""
+    width = max(size[0] + 2 * _GAP, sheet.width)
+    frame = Image.new("RGB", (width, size[1] + _GAP + sheet.height), "white")
+    frame.paste(title, ((frame.width - title.width) // 2, _GAP))
+    frame.paste(sheet, ((frame.width - sheet.width) // 2, size[1] + _GAP))
+    return _few_colors(frame)
 
 
-def _panels(columns: Mapping[str, list[float]]) -> dict[str, dict[str, list[float]]]:
-    """What its y axis says → the columns drawn in one panel."""
-    panels = {}
-    for name, values in columns.items():
-        panels.setdefault(_panel(name), {})[name] = values
-    return panels
-
-
-def _panel(name: str) -> str:
-    adversarial = name.startswith(("d_", "g_"))
-    if "loss" in name or "penalty" in name:
-        return "adversarial losses" if adversarial else "loss"
-    if "accuracy" in name:
-        return "discriminator accuracy" if adversarial else "accuracy"
-    return name.removeprefix("train_").removeprefix("valid_")
-
-
-def _figure(epochs: list[float], panels: Mapping[str, Mapping[str, list[float]]]) -> Figure:
-    across = min(len(panels), _PANELS_A_ROW)
-    down = math.ceil(len(panels) / across)
-    figure = Figure(figsize=(4.5 * across, 3.5 * down), dpi=100, layout="constrained")
-    for place, (label, columns) in enumerate(panels.items(), start=1):
-        _draw(figure.add_subplot(down, across, place), label, epochs, columns)
-    return figure
-
-
-def _draw(axes: Axes, label: str, epochs: list[float], columns: Mapping[str, list[float]]) -> None:
-    for name, values in columns.items():
-        axes.plot(epochs, values, label=name, marker=".")  # the mark shows a single epoch
-    axes.set(xlabel="epoch", ylabel=label)
-    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if "accuracy" in label:
-        axes.set_ylim(-0.03, 1.03)
-    elif _spread(columns) > _LOG_FROM:
-        axes.set_yscale("log")
-    axes.grid(alpha=0.3)
-    axes.legend()
-
-
-def _spread(columns: Mapping[str, list[float]]) -> float:
-    """The largest of all values over the smallest; 0 if one is not positive."""
-    values = [value for column in columns.values() for value in column if math.isfinite(value)]
-    return max(values) / min(values) if min(values) > 0 else 0.0
+def _few_colors(image: Image.Image) -> Image.Image:
+    """256 colors of its own, dithered: skies would be cut into bands otherwise."""
+    found = image.quantize(_GIF_COLORS - 1, kmeans=1).getpalette()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([255, 255, 255, *found])
+    dithered = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+    # PIL takes the color nearest to 252 for everything from 252 to 255: paper would not be white.
+    dithered.paste(0, mask=image.convert("L").point(lambda grey: 255 * (grey == 255)))
+    return dithered

@@ -1,4 +1,4 @@
-"""Generators: L → ab. fastai's DynamicUnet around any encoder, without its hooks."""
+"""fastai's DynamicUnet around any encoder, without its hooks."""
 
 from copy import deepcopy
 
@@ -8,32 +8,9 @@ from fastai.layers import ConvLayer, PixelShuffle_ICNR, ResBlock, SelfAttention
 from fastai.vision.models.unet import DynamicUnet, UnetBlock
 from torch import Tensor, nn
 
-from colourgan.color import AB_RANGE
 from colourgan.encoders import build_encoder
 from colourgan.errors import UsageError
-from colourgan.registry import Registry
-
-GENERATORS = Registry("generator")
-
-SMALLEST = 16  # pixels: below this no encoder has two resolutions left to decode from
-
-
-class BoundedAb(nn.Module):
-    """A smooth bound of ab to the range of sRGB, with slope 1 at grey.
-
-    An unbounded decoder predicts colors far outside sRGB. The limits are buffers, so that they
-    follow the model to its device.
-    """
-
-    def __init__(self):
-        super().__init__()
-        low, high = torch.tensor(AB_RANGE).view(2, 1, 2, 1, 1)
-        self.register_buffer("low", low, persistent=False)
-        self.register_buffer("high", high, persistent=False)
-
-    def forward(self, ab: Tensor) -> Tensor:
-        limit = torch.where(ab < 0, -self.low, self.high)
-        return limit * torch.tanh(ab / limit)
+from colourgan.generators.base import GENERATORS, SMALLEST, BoundedAb
 
 
 class ColorUnet(nn.Module):
@@ -98,13 +75,6 @@ class ColorUnet(nn.Module):
         encoder = sum(p.numel() for p in self.encoder.parameters())
         total = sum(p.numel() for p in self.parameters())
         return {"encoder": encoder, "decoder": total - encoder}
-
-
-def splitter(model: ColorUnet) -> list[list[nn.Parameter]]:
-    """fastai parameter groups: the encoder, then the decoder; freezing trains the decoder alone."""
-    encoder = list(model.encoder.parameters())
-    known = {id(p) for p in encoder}
-    return [encoder, [p for p in model.parameters() if id(p) not in known]]
 
 
 def _index_of(hook, encoder: nn.Sequential) -> int:

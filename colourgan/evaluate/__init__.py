@@ -1,0 +1,148 @@
+"""How good models are on test images: one table and one picture for all of them."""
+
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+
+from torch import nn
+
+from colourgan.color import decode, lightness_to_grey
+from colourgan.errors import RunError, UsageError
+from colourgan.evaluate.measured import (
+    ImageSet,
+    Measured,
+    as_measured,
+    load_images,
+    measure_grey,
+    measure_model,
+)
+from colourgan.evaluate.text import COLUMNS, Evaluation, as_json, table
+from colourgan.files import replacing
+from colourgan.metrics import bootstrap_interval, saturation_match
+from colourgan.plots import grid
+
+__all__ = [
+    "COLUMNS",
+    "Evaluation",
+    "ImageSet",
+    "Measured",
+    "as_json",
+    "evaluate",
+    "load_images",
+    "measure_grey",
+    "measure_model",
+    "table",
+]
+
+PICTURED = 8  # images in the picture
+
+
+def evaluate(
+    models: Mapping[str, nn.Module],
+    data: str | Path,
+    size: int | None = None,
+    limit: int | None = None,
+    batch_size: int = 64,
+    device: str = "cpu",
+    seed: int = 0,
+    data_dir: Path | None = None,
+    out: Path | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """The metrics of all models on the same test images, beside those of grey (ab = 0).
+
+    For each pair of models there is a row more: the less colorful one, its ab multiplied until its
+    mean colorfulness equals the other's. A GAN is worth its name only if it beats that row. Its
+    intervals are over the test images; how another training would turn out, they do not say.
+
+    models: name → generator, L (N, 1, H, W) → ab (N, 2, H, W) in network units; each is moved to
+    `device` and put in evaluation mode. data: a name of DATASETS or a folder. size: side of the
+    square images in pixels; None: the size that the models were built for. limit: the first so many
+    test images, in an order shuffled by `seed`, which also seeds the bootstrap. out: a folder for
+    evaluation.png (grey | each model | true), .json and .txt. All predictions are kept in memory:
+    8·S² bytes an image and model.
+
+    Raises UsageError for models of several sizes without `size`, numbers that are too small and
+    data that are not there; RunError for a model that predicts NaN.
+    """
+    size = _common_size(models) if size is None else size
+    images = load_images(data, size, limit, batch_size, seed, data_dir, progress)
+    grey = measure_grey(images)
+    measured = [measure_model(name, model, images, device) for name, model in models.items()]
+    matched, comparisons, left_out = _comparisons(measured, images, seed)
+    rows = [each.row() for each in (grey, *measured, *matched)]
+    picture = None if out is None else Path(out, "evaluation.png")
+    count = len(images.L)
+    evaluation = Evaluation(rows, comparisons, left_out, count, str(data), size, picture)
+    if picture is not None:
+        _draw(measured, images, picture)
+        _write(evaluation, picture)
+    return evaluation
+
+
+def _common_size(models: Mapping[str, nn.Module]) -> int:
+    sizes = {name: getattr(m, "arguments", {}).get("size") for name, m in models.items()}
+    if len(set(sizes.values())) == 1 and None not in sizes.values():
+        return next(iter(sizes.values()))
+    built = ", ".join(f"{name} {size or 'unknown'}" for name, size in sizes.items())
+    raise UsageError(f"no size in common ({built or 'no models'}): choose one with --size")
+
+
+def _comparisons(
+    measured: list[Measured], images: ImageSet, seed: int
+) -> tuple[list[Measured], list[dict], list[str]]:
+    """Of all pairs of models: the matched rows, the comparisons and why others are left out."""
+    matched, comparisons, left_out = [], [], []
+    for pair in combinations(measured, 2):
+        paler, richer = sorted(pair, key=lambda each: each.row()["colorfulness"])
+        try:
+            rival, factor = _matched(paler, richer, images)
+        except RunError as error:
+            left_out.append(f"{richer.name} is not compared with {paler.name}: {error}")
+            continue
+        matched.append(rival._replace(ab=None))  # those of all pairs would fill the memory
+        comparisons.append(_comparison(paler, richer, rival, factor, seed))
+    return matched, comparisons, left_out
+
+
+def _matched(paler: Measured, richer: Measured, images: ImageSet) -> tuple[Measured, float]:
+    """The less colorful model made as colorful as the other, and the factor that does it."""
+    if len(images.L) < 2:
+        raise RunError("one image gives no interval")
+    factor = saturation_match(paler.ab, images.L, richer.row()["colorfulness"])
+    name = f"{paler.name} ×{factor:.2f} (as colorful as {richer.name})"
+    return as_measured(name, paler.ab * factor, images), factor
+
+
+def _comparison(
+    paler: Measured, richer: Measured, rival: Measured, factor: float, seed: int
+) -> dict:
+    differences = rival.values["l1"].double() - richer.values["l1"].double()
+    difference, interval = differences.mean().item(), bootstrap_interval(differences, seed)
+    l1 = rival.row()["l1"] or 1.0  # 0 if both are grey and the images, too
+    return {
+        "model": richer.name,
+        "base": paler.name,
+        "against": rival.name,
+        "factor": factor,
+        "l1_difference": difference,
+        "interval": list(interval),
+        "relative": difference / l1,
+        "relative_interval": [end / l1 for end in interval],
+    }
+
+
+def _draw(measured: list[Measured], images: ImageSet, path: Path) -> None:
+    """grey | each model | true, one image a row."""
+    L = images.L[:PICTURED]
+    grey = lightness_to_grey(L).expand(-1, 3, -1, -1)
+    columns = [decode(L, each.ab[:PICTURED]) for each in measured]
+    rows = list(zip(grey, *columns, images.rgb[:PICTURED] / 255, strict=True))
+    grid(rows, path, ["grey", *(each.name for each in measured), "true"])
+
+
+def _write(evaluation: Evaluation, picture: Path) -> None:
+    texts = {".json": as_json(evaluation), ".txt": table(evaluation)}
+    for suffix, text in texts.items():
+        with replacing(picture.with_suffix(suffix)) as part:
+            part.write_text(text + "\n", encoding="utf-8")

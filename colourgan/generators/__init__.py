@@ -1,0 +1,17 @@
+"""Generators: L → ab. fastai's DynamicUnet around any encoder, and the U-Net of pix2pix."""
+
+from colourgan.generators.base import GENERATORS, SMALLEST, BoundedAb, sampling, splitter
+from colourgan.generators.dynamic_unet import ColorUnet, dynamic_unet
+from colourgan.generators.pix2pix import Pix2PixUnet, pix2pix_unet
+
+__all__ = [
+    "GENERATORS",
+    "SMALLEST",
+    "BoundedAb",
+    "ColorUnet",
+    "Pix2PixUnet",
+    "dynamic_unet",
+    "pix2pix_unet",
+    "sampling",
+    "splitter",
+]

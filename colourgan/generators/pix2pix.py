@@ -1,0 +1,137 @@
+"""The U-Net of pix2pix: down to one pixel and back, nothing pretrained, noise by dropout."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colourgan.errors import UsageError
+from colourgan.generators.base import GENERATORS, SMALLEST, BoundedAb
+from colourgan.initializations import INITIALIZATIONS
+from colourgan.registry import Registry
+
+GENERATOR_NORMS = Registry("generator norm")
+GENERATOR_NORMS.update(
+    batch=nn.BatchNorm2d,
+    instance=lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    none=None,
+)
+WIDEST = 8  # times the first layer's channels: no layer has more
+NOISY = 3  # no more blocks than these have dropout
+KERNEL = {"kernel_size": 4, "stride": 2, "padding": 1}
+
+
+class Pix2PixUnet(nn.Module):
+    """Halves an image until it is 1×1 and doubles it back, joined at each size with what was there.
+
+    L: (N, in_channels, H, W) in network units; returns (N, out_channels, H, W), float32, in network
+    units: two channels are ab, inside the range of sRGB, one is L in [-1, 1]. Halved that often, H
+    and W have to be multiples of the size it was built for: others are extended to the next ones by
+    repeating the last row and column, and what is predicted there is cut off.
+    """
+
+    def __init__(
+        self, size: int, width: int, norm: str, dropout: float, in_channels: int, out_channels: int
+    ):
+        super().__init__()
+        self.size = size
+        depth = size.bit_length() - 1
+        channels = [width * min(2**i, WIDEST) for i in range(depth)]
+        downs = [_down(in_channels, channels[0], "none", first=True)]
+        downs += [_down(a, b, norm) for a, b in pairwise(channels[:-1])]
+        # The innermost has one pixel, which a batch of one image could not normalise.
+        self.downs = nn.ModuleList([*downs, _down(*channels[-2:], "none")])
+        noisy = min(NOISY, depth - 3)  # as many as read the widest features, or three
+        ups = [_up(channels[-1], channels[-2], norm, dropout)]
+        for i, (inputs, outputs) in enumerate(pairwise(channels[-2::-1]), start=1):
+            ups.append(_up(2 * inputs, outputs, norm, dropout if i < noisy else 0))
+        self.ups = nn.ModuleList([*ups, _up(2 * channels[0], out_channels, "none", 0)])
+        self.bound = BoundedAb() if out_channels == 2 else nn.Tanh()
+
+    def forward(self, L: Tensor) -> Tensor:
+        x = _extended(L, self.size)
+        skips = []
+        for down in self.downs:
+            skips.append(x)
+            x = down(x)
+        for up in self.ups[:-1]:
+            x = torch.cat([up(x), skips.pop()], dim=1)
+        x = self.ups[-1](x)[..., : L.shape[-2], : L.shape[-1]]
+        return self.bound(x.float())
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of parameters; no part of them is an encoder of its own."""
+        return {"generator": sum(p.numel() for p in self.parameters())}
+
+
+def _down(inputs: int, outputs: int, norm: str, first: bool = False) -> nn.Sequential:
+    make_norm = GENERATOR_NORMS[norm]
+    layers = [] if first else [nn.LeakyReLU(0.2)]
+    layers.append(nn.Conv2d(inputs, outputs, **KERNEL, bias=make_norm is None))
+    return nn.Sequential(*layers, *([make_norm(outputs)] if make_norm else []))
+
+
+def _up(inputs: int, outputs: int, norm: str, dropout: float) -> nn.Sequential:
+    make_norm = GENERATOR_NORMS[norm]
+    layers = [nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, **KERNEL, bias=make_norm is None)]
+    layers += [make_norm(outputs)] if make_norm else []
+    return nn.Sequential(*layers, *([nn.Dropout(dropout)] if dropout else []))
+
+
+def _extended(x: Tensor, multiple: int) -> Tensor:
+    """x with its last row and column repeated up to the next multiples."""
+    below, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
+    # A trace records one branch: always extending, which may be by nothing, is safe.
+    if torch.jit.is_tracing() or below or right:
+        x = F.pad(x, (0, right, 0, below), mode="replicate")
+    return x
+
+
+@GENERATORS.register("pix2pix_unet")
+def pix2pix_unet(
+    size: int,
+    width: int = 64,
+    norm: str = "batch",
+    dropout: float = 0.5,
+    init: str = "normal",
+    in_channels: int = 1,
+    out_channels: int = 2,
+) -> Pix2PixUnet:
+    """The U-Net of pix2pix for size×size images, a power of two; it has no pretrained encoder.
+
+    width: channels of the first layer, doubled by each layer up to 8 times as many; norm: "batch",
+    "instance" or "none"; dropout: its probability in the first blocks up, three of them from 64
+    pixels on, two for 32, one for 16: the noise of the GAN, see `sampling`; init: a name of
+    INITIALIZATIONS; in_channels, out_channels: 1 and 2 for L → ab, 2 and 1 for ab → L.
+    Its attributes `arguments` and `origin` are what a model file needs to build it again, L → ab.
+    Raises UsageError for a size that cannot be halved down to 1×1, and for other wrong values.
+    Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks",
+    CVPR 2017, section 6.1.1; at 256 pixels its layers are that section's, channel for channel.
+    """
+    _check(size, width, dropout)
+    model = Pix2PixUnet(size, width, norm, dropout, in_channels, out_channels)
+    INITIALIZATIONS[init](model)
+    model.arguments = {
+        "generator": "pix2pix_unet",
+        "size": size,
+        "width": width,
+        "norm": norm,
+        "dropout": dropout,
+    }
+    model.origin = {"arch": "none", "weights": "none", "sha256": None}
+    return model.train()
+
+
+def _check(size: int, width: int, dropout: float) -> None:
+    if size < SMALLEST:
+        raise UsageError(f"size {size} is too small: at least {SMALLEST} pixels are needed")
+    if size & (size - 1):
+        below = 2 ** (size.bit_length() - 1)
+        raise UsageError(
+            f"a U-Net down to 1×1 cannot halve {size} that often: choose {below} or {2 * below}"
+        )
+    if width < 1:
+        raise UsageError(f"width {width} is too small: at least 1 channel is needed")
+    if not 0 <= dropout < 1:
+        raise UsageError(f"dropout {dropout} is not in [0, 1)")

@@ -1,0 +1,229 @@
+"""Numbers as pictures: curves of trainings, bars of their results."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle, pairwise, zip_longest
+from pathlib import Path
+from statistics import fmean, stdev
+from textwrap import fill
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from colourgan.files import replacing
+
+_LOG_FROM = 100  # a first loss that high would press the others into one flat line
+
+# Okabe and Ito, "Color Universal Design": told apart by all kinds of color vision.
+_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+_STYLES = ("-", "--", "-.", ":")
+_NAME_WIDTH = 11  # characters under a bar
+_DOTS_WIDTH = 0.36  # of a bar's distance to the next; the bar takes twice that
+_BARS_WIDTH, _BARS_HEIGHT = 8.0, 3.2  # inches: shown 800 pixels wide, text is 14 pixels high
+_SHARP = 150  # dots an inch, for screens with more than one dot a pixel
+_UNDRAWN = ("epoch", "seconds")
+
+
+def curves(history: Iterable[Mapping], path: Path | str) -> None:
+    """Writes a PNG of every numeric column of a training's history, over its epochs.
+
+    history: one mapping an epoch; values are numbers or their text, keys may come and go. Losses,
+    a GAN's losses and accuracies share a panel each, any other measure has its own. What is
+    missing or not finite leaves a gap, "seconds" is left out: how long an epoch took is no
+    result. With no number at all, no file is written.
+    """
+    history = list(history)
+    panels = _panels(_columns(history))
+    if not panels:
+        return
+    figure, places = _figure(len(panels))
+    for axes, (label, columns) in zip(places, panels.items(), strict=True):
+        _draw(axes, label, _epochs(history), columns)
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png")
+
+
+def compare_curves(
+    histories: Mapping[str, Sequence[Sequence[Mapping]]], columns: Sequence[str], path: Path | str
+) -> None:
+    """Writes a PNG with a panel a column and in it a line a model, over the epochs.
+
+    histories: model → for each seed its history, as for `curves`. A line is the mean over a model's
+    seeds, between shades from the lowest to the highest; it has a gap wherever a seed has no finite
+    number, and a model without the column has no line. Raises ValueError for a column that no
+    history has.
+    """
+    rows = [row for seeds in histories.values() for history in seeds for row in history]
+    for column in columns:
+        if not any(column in row for row in rows):
+            raise ValueError(f"no history has a column '{column}'")
+    figure, places = _figure(len(columns))
+    for axes, column in zip(places, columns, strict=True):
+        _draw_models(axes, column, histories)
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png")
+
+
+def bars(
+    groups: Mapping[str, Mapping[str, Sequence[float]]],
+    path: Path | str,
+    titles: Mapping[str, str] | None = None,
+) -> None:
+    """Writes a PNG with a panel a metric and in it a bar a model.
+
+    groups: metric → model → one value a seed. A bar is as high as their mean, which is written
+    above; the whisker is their standard deviation, each seed a dot. titles: metric → what stands
+    over its panel, its name if that is missing. A model that lacks a finite number has no bar.
+    Raises ValueError for nothing to draw.
+    """
+    if not groups or not all(models and all(models.values()) for models in groups.values()):
+        raise ValueError(f"nothing to draw in {groups}")
+    models = list(dict.fromkeys(model for values in groups.values() for model in values))
+    figure, places = _figure(len(groups), *_bars_layout(len(models)))
+    for axes, (metric, values) in zip(places, groups.items(), strict=True):
+        axes.set_title((titles or {}).get(metric, metric))
+        _draw_bars(axes, {model: values.get(model, [math.nan]) for model in models})
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", dpi=_SHARP)
+
+
+def _columns(history: list[Mapping]) -> dict[str, list[float]]:
+    """Name → values for each column that has a finite number."""
+    names = dict.fromkeys(name for epoch in history for name in epoch if name not in _UNDRAWN)
+    table = {name: _column(history, name) for name in names}
+    return {name: values for name, values in table.items() if any(map(math.isfinite, values))}
+
+
+def _column(history: Iterable[Mapping], name: str) -> list[float]:
+    return [_number(epoch.get(name)) for epoch in history]
+
+
+def _epochs(history: Sequence[Mapping]) -> list[float]:
+    """The x axis."""
+    epochs = _column(history, "epoch")
+    # Epochs may start anew after the frozen ones: the line would run back over itself.
+    rising = all(before < after for before, after in pairwise(epochs))
+    return epochs if rising and all(map(math.isfinite, epochs)) else list(range(len(history)))
+
+
+def _number(value) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _panels(columns: Mapping[str, list[float]]) -> dict[str, dict[str, list[float]]]:
+    """What its y axis says → the columns drawn in one panel."""
+    panels = {}
+    for name, values in columns.items():
+        panels.setdefault(_panel(name), {})[name] = values
+    return panels
+
+
+def _panel(name: str) -> str:
+    adversarial = name.startswith(("d_", "g_"))
+    if "loss" in name or "penalty" in name:
+        return "adversarial losses" if adversarial else "loss"
+    if "accuracy" in name:
+        return "discriminator accuracy" if adversarial else "accuracy"
+    return name.removeprefix("train_").removeprefix("valid_")
+
+
+def _figure(
+    count: int, across: int = 3, size: tuple[float, float] = (4.5, 3.5)
+) -> tuple[Figure, list[Axes]]:
+    """Panels of that size in inches, so many side by side."""
+    across = min(count, across)
+    down = math.ceil(count / across)
+    figure = Figure(figsize=(size[0] * across, size[1] * down), dpi=100, layout="constrained")
+    return figure, [figure.add_subplot(down, across, place) for place in range(1, count + 1)]
+
+
+def _draw(axes: Axes, label: str, epochs: list[float], columns: Mapping[str, list[float]]) -> None:
+    for name, values in columns.items():
+        axes.plot(epochs, values, label=name, marker=".")  # the mark shows a single epoch
+    _finish(axes, label)
+
+
+def _draw_models(
+    axes: Axes, column: str, histories: Mapping[str, Sequence[Sequence[Mapping]]]
+) -> None:
+    looks = zip(cycle(_COLORS), cycle(_STYLES))
+    for (model, seeds), (color, style) in zip(histories.items(), looks, strict=False):
+        mean, low, high = _band([_column(history, column) for history in seeds])
+        if any(map(math.isfinite, mean)):
+            epochs = _epochs(max(seeds, key=len))
+            axes.plot(epochs, mean, style, color=color, label=model, marker=".")
+            axes.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
+    _finish(axes, column)
+
+
+def _band(seeds: list[list[float]]) -> tuple[list[float], list[float], list[float]]:
+    """Mean, lowest and highest of each epoch; NaN where a seed is missing or not finite."""
+    epochs = zip_longest(*seeds, fillvalue=math.nan)
+    whole = [values if all(map(math.isfinite, values)) else [math.nan] for values in epochs]
+    return [fmean(v) for v in whole], [min(v) for v in whole], [max(v) for v in whole]
+
+
+def _finish(axes: Axes, label: str) -> None:
+    """What all panels over epochs have; says so if there is no line."""
+    axes.set(xlabel="epoch", ylabel=label)
+    axes.grid(alpha=0.3)
+    if not axes.lines:
+        axes.text(0.5, 0.5, "no finite number", ha="center", transform=axes.transAxes)
+        return
+    epochs = [epoch for line in axes.lines for epoch in line.get_xdata()]
+    axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if "accuracy" in label:
+        axes.set_ylim(-0.03, 1.03)
+    elif _spread(line.get_ydata() for line in axes.lines) > _LOG_FROM:
+        axes.set_yscale("log")
+    axes.legend()
+
+
+def _spread(columns: Iterable[Iterable[float]]) -> float:
+    """The largest of all values over the smallest; 0 if one is not positive."""
+    values = [value for column in columns for value in column if math.isfinite(value)]
+    return max(values) / min(values) if min(values) > 0 else 0.0
+
+
+def _bars_layout(models: int) -> tuple[int, tuple[float, float]]:
+    """Panels a row and their size in inches: names of more models need wider panels."""
+    across = 3 if models <= 2 else 2 if models <= 4 else 1
+    return across, (_BARS_WIDTH / across, _BARS_HEIGHT)
+
+
+def _draw_bars(axes: Axes, models: Mapping[str, Sequence[float]]) -> None:
+    for place, ((model, seeds), color) in enumerate(zip(models.items(), cycle(_COLORS))):
+        if not all(map(math.isfinite, seeds)):
+            axes.annotate("none", (place, 0), (0, 3), textcoords="offset points", ha="center")
+            continue
+        mean, deviation = fmean(seeds), stdev(seeds) if len(seeds) > 1 else 0.0
+        axes.bar(place, mean, 2 * _DOTS_WIDTH, color=color, label=model)
+        if len(seeds) > 1:
+            axes.errorbar(place, mean, deviation, color="black", capsize=5, linewidth=1.2)
+            _draw_dots(axes, place, seeds)
+        top = (place, max(mean + deviation, 0, *seeds))
+        axes.annotate(_short(mean), top, (0, 5), textcoords="offset points", ha="center")
+    names = [fill(model, _NAME_WIDTH, break_long_words=False) for model in models]
+    axes.set_xticks(range(len(models)), names)
+    axes.set_xlim(-0.6, len(models) - 0.4)
+    axes.margins(y=0.15)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.tick_params(axis="x", length=0)
+
+
+def _draw_dots(axes: Axes, place: int, seeds: Sequence[float]) -> None:
+    """Side by side, so that equal seeds do not hide each other or the whisker."""
+    step = _DOTS_WIDTH / (len(seeds) - 1)
+    across = [place - _DOTS_WIDTH / 2 + step * seed for seed in range(len(seeds))]
+    axes.plot(across, seeds, "o", markersize=5, color="white", markeredgecolor="black", zorder=3)
+
+
+def _short(value: float) -> str:
+    """Three digits that count: .0723, 21.3, 4,120."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"

@@ -1,0 +1,285 @@
+"""Reports: what they show follows from their numbers, and the page is whole in itself."""
+
+import base64
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+from PIL import Image
+
+from colourgan.claims import FAILS, HOLDS, UNDECIDED, claim
+from colourgan.errors import RunError, UsageError
+from colourgan.plots import gif
+from colourgan.report import Report, banner, html, read_report, verdict_lines, write_report
+
+DECIDING = {"images": 4000, "epochs": 4, "seeds": 3, "test_images": 1000}
+RAISES = claim("A GAN raises L1.", ".079 → .084", "L1 rises by", [0.005, 0.006, 0.0055], low=0)
+
+
+def made(**changed) -> Report:
+    content = {
+        "recipe": "same-domain",
+        "title": "A U-Net, then a GAN",
+        "source": "A project, https://example.org/project",
+        "description": "First line.\n\n    Of two\n    lines.\n    - an item\n      of two lines",
+        "scale": DECIDING,
+        "claims": [RAISES._asdict()],
+        "command": "colourgan reproduce same-domain --seeds 3",
+    }
+    return Report(**content | changed)
+
+
+class Page(HTMLParser):
+    """A page's tags with their attributes, and its text."""
+
+    def __init__(self, source: str):
+        super().__init__()
+        self.tags, self.words = [], []
+        self.feed(source)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        if not self.tags or self.tags[-1][0] != "style":
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def verdicts(self) -> list[str]:
+        badges = [a["class"] for a in self.all("span") if "badge" in a.get("class", "")]
+        names = {"badge holds": HOLDS, "badge fails": FAILS, "badge open": UNDECIDED}
+        assert all(names[badge] in self.text for badge in badges)
+        return [names[badge] for badge in badges]
+
+
+@pytest.fixture
+def page(tmp_path):
+    return lambda **changed: Page(write_report(made(**changed), tmp_path).read_text("utf-8"))
+
+
+def test_a_report_goes_through_its_file(tmp_path):
+    rows = [{"name": "GAN", "values": {"l1": [0.07, math.nan], "psnr": [22.0, math.inf]}}]
+    report = made(rows=rows, notes=["ä → b"], minutes=1.5, reduced=["1 of 20 epochs"])
+    assert write_report(report, tmp_path / "new") == tmp_path / "new" / "report.html"
+    again = read_report(tmp_path / "new" / "report.json")
+    assert math.isnan(again.rows[0]["values"]["l1"][1])
+    assert math.isnan(again.rows[0]["values"]["psnr"].pop())
+    again.rows[0]["values"]["l1"][1] = 0
+    assert again.rows == [{"name": "GAN", "values": {"l1": [0.07, 0], "psnr": [22.0]}}]
+    again.rows = rows
+    assert again == report
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [([-0.005, -0.006, -0.0055], FAILS), ([0.005, -0.006, 0.001], UNDECIDED)],
+)
+def test_altering_a_number_flips_the_verdict(values, verdict, tmp_path):
+    write_report(made(), tmp_path)
+    file = tmp_path / "report.json"
+    assert not any(each in file.read_text() for each in (HOLDS, FAILS, UNDECIDED))
+    assert Page(html(read_report(file), tmp_path)).verdicts() == [HOLDS, HOLDS]
+    assert verdict_lines(read_report(file))[0] == "✓ holds: A GAN raises L1."
+
+    content = json.loads(file.read_text())
+    content["claims"][0]["values"] = values
+    file.write_text(json.dumps(content))
+    assert Page(html(read_report(file), tmp_path)).verdicts() == [verdict, verdict]
+    assert f"{verdict}: A GAN raises L1." in verdict_lines(read_report(file))[0]
+
+
+def test_altering_the_scale_undoes_the_verdict(tmp_path):
+    write_report(made(), tmp_path)
+    text = (tmp_path / "report.json").read_text()
+    (tmp_path / "report.json").write_text(text.replace('"test_images": 1000', '"test_images": 999'))
+    report = read_report(tmp_path / "report.json")
+    assert Page(html(report, tmp_path)).verdicts() == [UNDECIDED] * 2
+    assert banner(report) == "Scaled down: too small to decide a claim (999 of 1,000 test images)."
+
+
+def test_a_number_that_is_none_is_kept_and_decides_nothing(tmp_path, page):
+    broken = claim("It rises.", "", "rise", [[0.1, 0.2], [math.nan, 0.1], [0.1, 0.2]], low=0)
+    shown = page(claims=[broken._asdict()])
+    assert shown.verdicts() == [UNDECIDED] * 2
+    assert "not finite , no interval" in shown.text and "0.15 · not finite · 0.15" in shown.text
+    json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
+    again = read_report(tmp_path / "report.json").claims[0]
+    assert math.isnan(again["values"][1]) and math.isnan(again["image_error"])
+    assert Page(html(read_report(tmp_path / "report.json"), tmp_path)).text == shown.text
+
+
+def test_a_claim_is_shown_with_its_numbers(page):
+    text = page().text
+    for part in (
+        "published .079 → .084",
+        "measured here L1 rises by",
+        "mean 0.0055 , 95 % interval 0.0043 to 0.0067",
+        "each seed 0.0050 · 0.0060 · 0.0055",
+        "holds if above 0",
+    ):
+        assert part in text
+    assert (
+        "published"
+        not in page(claims=[RAISES._replace(published="")._asdict()]).text.split("What was done")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "condition"),
+    [(0, None, "above 0"), (None, -1.5, "below −1.5"), (0, 5, "between 0 and 5")],
+)
+def test_when_a_claim_holds_is_said(low, high, condition):
+    report = made(claims=[RAISES._replace(low=low, high=high)._asdict()])
+    assert f"holds if {condition}; published: .079 → .084" in "\n".join(verdict_lines(report))
+
+
+def test_negative_and_large_values_have_the_digits_that_count():
+    wide = RAISES._replace(values=[-4100.0, -4300.0, -4200.0])._asdict()
+    single = RAISES._replace(values=[-0.000123456])._asdict()
+    lines = "\n".join(verdict_lines(made(claims=[wide, single])))
+    assert "L1 rises by: −4,200, 95 % interval −4,448 to −3,952" in lines
+    assert "L1 rises by: −0.0001235, no interval from one seed" in lines
+
+
+def test_the_table_shows_mean_and_deviation_in_evaluates_formats(page):
+    rows = [
+        {"name": "grey", "values": {"l1": [0.1], "within_5": [0.25], "smooth": [2.0]}},
+        {"name": "GAN <3>", "values": {"l1": [0.07, 0.08, 0.09], "within_5": [0.5, math.nan]}},
+    ]
+    table = re.search(r"<table.*?</table>", html(made(rows=rows), "."), re.S)[0]
+    cells = re.findall(r"<t[hd]\b[^>]*>(.*?)</t[hd]>", table)
+    assert cells == [
+        *("", "L1 ↓", "within 5 ↑", "smooth"),
+        *("grey", "0.1000", "25.0%", "2.0000"),
+        *("GAN &lt;3&gt;", "0.0800 ± 0.0100", "not finite", "–"),
+    ]
+    assert verdict_lines(made(rows=rows))[-3:] == [
+        "                    L1 ↓  within 5 ↑  smooth",
+        "grey              0.1000       25.0%  2.0000",
+        "GAN <3>  0.0800 ± 0.0100  not finite       –",
+    ]
+
+
+def test_scaled_down_is_said_where_it_cannot_be_missed(page):
+    assert banner(made()) == "" and "Scaled down" not in page().text
+    reduced = ["200 of the published 8,000 training images.", "1 of 20 epochs"]
+    said = "Scaled down: 200 of the published 8,000 training images; 1 of 20 epochs."
+    assert banner(made(reduced=reduced)) == said == verdict_lines(made(reduced=reduced))[0]
+    shown = page(reduced=reduced).text
+    assert shown.index(said) < shown.index("A GAN raises L1.")
+    toy = banner(made(reduced=reduced, scale=DECIDING | {"images": 200, "seeds": 1}))
+    assert toy.endswith("(200 of 4,000 training images, 1 of 3 seeds).")
+
+
+def test_settings_description_notes_and_command_are_there(page):
+    settings = [
+        {"setting": "epochs", "published": "20", "here": "4"},
+        {"setting": "rate", "published": "1e-4", "here": "1e-4"},
+    ]
+    shown = page(settings=settings, notes=["On a CPU."], minutes=12.34)
+    for part in ("epochs 20 4", "rate 1e-4 1e-4", "On a CPU.", "12.3 minutes", made().command):
+        assert part in shown.text
+    assert [row.get("class") for row in shown.all("tr")] == [None, "differs", None]
+    source = html(made(), ".")
+    assert '<p class="lines">Of two lines.\n- an item of two lines</p>' in source
+    assert '<a href="https://example.org/project"' in source
+
+
+def test_figures_are_embedded_as_they_are(tmp_path, page):
+    Image.new("RGB", (900, 40), "red").save(tmp_path / "bars.png")
+    gif([("a", [torch.zeros(3, 9, 9)]), ("b", [torch.ones(3, 9, 9)])], tmp_path / "a.gif")
+    figures = [{"file": "bars.png", "caption": "Bars"}, {"file": "a.gif", "caption": 'a "b" <c>'}]
+    shown = page(figures=figures)
+    large, small = shown.all("img")
+    assert (large["width"], large["height"], large.get("class")) == ("900", "40", None)
+    assert (small["class"], small["alt"]) == ("small", 'a "b" <c>')
+    kind, data = small["src"].split(",")
+    assert kind == "data:image/gif;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(data))).n_frames == 2
+    assert large["src"].startswith("data:image/png;base64,")
+    assert [figure["file"] for figure in read_report(tmp_path / "report.json").figures] == [
+        "bars.png",
+        "a.gif",
+    ]
+
+
+def test_the_page_loads_nothing_and_fits_a_phone(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    rows = [{"name": "GAN", "values": {"l1": [0.1]}}]
+    report = made(figures=[{"file": "a.png", "caption": ""}], rows=rows)
+    source = write_report(report, tmp_path).read_text("utf-8")
+    shown = Page(source)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in shown.tags}
+    assert all(a["src"].startswith("data:") for _, a in shown.tags if "src" in a)
+    assert "url(" not in source and "@import" not in source
+    metas = {meta.get("name"): meta.get("content") for meta in shown.all("meta")}
+    assert metas["viewport"].startswith("width=device-width")
+    assert "prefers-color-scheme: dark" in source
+    scrolled = re.findall(r'<div class="scroll"[^>]*>\s*<(\w+)', source)
+    assert scrolled.count("table") == source.count("<table") == 1
+
+
+def test_nothing_in_a_report_becomes_markup(tmp_path):
+    evil = "<script>alert(1)</script>"
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    report = made(
+        **dict.fromkeys(("recipe", "title", "source", "description", "command"), evil),
+        reduced=[evil],
+        notes=[evil],
+        settings=[dict.fromkeys(("setting", "published", "here"), evil)],
+        rows=[{"name": evil, "values": {evil: [1.0]}}],
+        figures=[{"file": "a.png", "caption": evil}],
+        claims=[RAISES._replace(text=evil, published=evil, quantity=evil)._asdict()],
+    )
+    source = html(report, tmp_path)
+    assert "<script" not in source
+    assert source.count("&lt;script&gt;") >= 15
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("none.png", r"cannot read the figure .*none\.png"),
+        ("broken.gif", r"cannot read the figure .*broken\.gif"),
+        ("text.svg", r"text\.svg .*must be a PNG or GIF"),
+    ],
+)
+def test_a_figure_that_cannot_be_shown_is_an_error_and_leaves_the_last_report(
+    file, message, tmp_path
+):
+    write_report(made(), tmp_path)
+    before = (tmp_path / "report.html").read_bytes(), (tmp_path / "report.json").read_bytes()
+    (tmp_path / "broken.gif").write_bytes(b"GIF89a")
+    with pytest.raises(RunError, match=message) as error:
+        write_report(made(figures=[{"file": file, "caption": ""}]), tmp_path)
+    assert "\n" not in str(error.value)
+    assert before == (
+        (tmp_path / "report.html").read_bytes(),
+        (tmp_path / "report.json").read_bytes(),
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"recipe": "a", "more": 1}', "\xff"])
+def test_a_file_that_is_no_report_is_said_to_be_none(text, tmp_path):
+    (tmp_path / "report.json").write_text(text, encoding="latin-1")
+    with pytest.raises(RunError, match=r"report\.json is not a report"):
+        read_report(tmp_path / "report.json")
+    with pytest.raises(UsageError, match=r"there is no file .*none\.json"):
+        read_report(tmp_path / "none.json")
+
+
+def test_a_claim_of_an_altered_file_must_still_be_a_claim(tmp_path):
+    write_report(made(), tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text())
+    for broken in ({"values": []}, {"values": ["a"]}, {"verdict": HOLDS}, {"values": None}):
+        claims = [content["claims"][0] | broken]
+        (tmp_path / "report.json").write_text(json.dumps(content | {"claims": claims}))
+        with pytest.raises(RunError, match="is not a report"):
+            read_report(tmp_path / "report.json")
