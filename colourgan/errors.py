@@ -1,4 +1,4 @@
-"""The two errors a user can cause; the command line turns each into one line on stderr."""
+"""The errors a user can cause; the command line turns each into one line on stderr."""
 
 
 class UsageError(ValueError):
@@ -7,3 +7,11 @@ class UsageError(ValueError):
 
 class RunError(RuntimeError):
     """A run that could not go on: broken file, full disk, NaN in a loss. Exit code 1."""
+
+
+class Diverged(RunError):
+    """A loss became NaN or infinite; what was trained before is kept."""
+
+
+class OtherSettings(UsageError):
+    """A run cannot go on as it was asked to: it was started with other settings."""

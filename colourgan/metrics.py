@@ -11,7 +11,7 @@ import torch
 from skimage.color import deltaE_ciede2000
 from skimage.metrics import structural_similarity
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, pad
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad
 
 from colourgan.color import AB_SCALE, decode
 from colourgan.errors import RunError, UsageError
@@ -26,6 +26,7 @@ MAX_FACTOR = 64.0
 """The largest saturation factor that `saturation_match` tries."""
 
 _SSIM_WINDOW = 11  # pixels a side: what sigma 1.5 comes to in Wang et al. 2004
+_COARSE = 16  # values a side: patches of color, without texture
 _BATCH = 256  # images decoded at once: bounds memory
 
 
@@ -99,21 +100,23 @@ def colorfulness(rgb: Tensor) -> Tensor:
 
 
 def smooth_regions(L: Tensor) -> Tensor:
-    """(N, 1, H, W) bool: the quarter of an image's pixels around which lightness varies least.
+    """(N, 1, 16, 16) bool: the quarter of a picture around which lightness varies least.
 
-    L: (N, 1, H, W), any scale; the variance is that of the 5×5 pixels around.
+    L: (N, 1, H, W), any scale, averaged to 16×16; its variance is that of the 5×5 values around.
     """
-    variance = _local_variance(L)
+    variance = _local_variance(adaptive_avg_pool2d(L, _COARSE))
     return variance <= variance.flatten(1).quantile(0.25, dim=1).view(-1, 1, 1, 1)
 
 
 def chroma_variance(ab: Tensor, regions: Tensor) -> Tensor:
     """How much color varies inside regions, one value an image, in squared CIE units; 0 is even.
 
-    ab: (N, 2, H, W) in network units; regions: (N, 1, H, W) bool, not empty; returns (N,): the
-    variances of a and b in the 5×5 pixels around each pixel of the regions, added, and averaged.
+    ab: (N, 2, H, W) in network units, averaged to 16×16 so that noise and texture do not count but
+    patches do; regions: (N, 1, 16, 16) bool, not empty. Returns (N,): the variances of a and b in
+    the 5×5 values around each one of the regions, added, and averaged over the regions.
     """
-    variance = _local_variance(ab * AB_SCALE).sum(1, keepdim=True)
+    coarse = adaptive_avg_pool2d(ab, _COARSE) * AB_SCALE
+    variance = _local_variance(coarse).sum(1, keepdim=True)
     return (variance * regions).sum((1, 2, 3)) / regions.sum((1, 2, 3))
 
 

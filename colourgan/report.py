@@ -18,6 +18,8 @@ from colourgan.evaluate.text import COLUMNS, LEGEND, aligned
 from colourgan.files import replacing
 
 _KINDS = {".png": "image/png", ".gif": "image/gif"}
+_LONG = 12  # settings: a longer table is folded away
+_MISSING = "n/a"  # for a number that is not finite: a training diverged
 _SMALL = 450  # pixels: a picture that narrow is pixel art, to be kept sharp
 _LOOKS = {HOLDS: ("holds", "✓"), FAILS: ("fails", "✗"), UNDECIDED: ("open", "?")}
 
@@ -27,11 +29,12 @@ class Report:
     """One experiment as plain data; what it means is computed from it each time it is shown.
 
     recipe: its name; title; source: where it was published; description: the recipe's docstring.
-    scale: a Scale's fields. reduced: "4,000 of the published 8,000 training images", … settings:
-    one {"setting", "published", "here"} each. rows: {"name", "values": {metric: one value a seed}}
-    for each model, metrics as in `evaluate`. claims: Claims' fields. figures: {"file", "caption"},
-    PNG or GIF, files relative to the report's folder. notes: sentences. minutes: it took so long.
-    command: how to make it again.
+    scale: a Scale's fields. reduced: "4,000 of the published 8,000 training images", … changed:
+    what differs without being smaller, "300 epochs instead of 100", … settings: one {"setting",
+    "published", "here"} each, published "" if only the runs have it. rows: {"name", "values":
+    {metric: one value a seed}} for each model, metrics as in `evaluate`. claims: Claims' fields.
+    figures: {"file", "caption"}, PNG or GIF, files relative to the report's folder. notes:
+    sentences to be read first. minutes: it took so long. command: how to make it again.
     """
 
     recipe: str
@@ -40,6 +43,7 @@ class Report:
     description: str
     scale: dict[str, int]
     reduced: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
     settings: list[dict[str, str]] = field(default_factory=list)
     rows: list[dict] = field(default_factory=list)
     claims: list[dict] = field(default_factory=list)
@@ -97,17 +101,20 @@ def html(report: Report, folder: Path | str) -> str:
         description=_paragraphs(report.description),
         scale=Scale(**report.scale),
         banner=banner(report),
+        changes=changes(report),
         judged=[_judged(Claim(**entry), Scale(**report.scale)) for entry in report.claims],
         table=_table(report),
         figures=[_figure(figure, Path(folder)) for figure in report.figures],
         decisive=DECISIVE,
+        foldable=len(report.settings) > _LONG,
         legend=LEGEND,
     )
 
 
 def verdict_lines(report: Report) -> list[str]:
-    """For a terminal: what was scaled down, each claim with numbers and verdict, the table."""
-    lines = [text, ""] if (text := banner(report)) else []
+    """For a terminal: what was scaled down or changed, each claim with its verdict, the table."""
+    lines = [text for text in (banner(report), changes(report)) if text]
+    lines += [""] if lines else []
     for entry in report.claims:
         judged = _judged(Claim(**entry), Scale(**report.scale))
         published = f"; published: {entry['published']}" if entry["published"] else ""
@@ -119,10 +126,19 @@ def verdict_lines(report: Report) -> list[str]:
 
 def banner(report: Report) -> str:
     """One sentence, "Scaled down: …", or "" for a run as published that is large enough."""
-    parts = [sentence.rstrip(". ") for sentence in report.reduced]
-    if short := Scale(**report.scale).short_of(DECISIVE):
-        parts.append(f"too small to decide a claim ({', '.join(short)})")
-    return f"Scaled down: {'; '.join(parts)}." if parts else ""
+    short = Scale(**report.scale).short_of(DECISIVE)
+    too_small = [f"too small to decide a claim ({', '.join(short)})"] if short else []
+    return _sentence("Scaled down", report.reduced + too_small)
+
+
+def changes(report: Report) -> str:
+    """One sentence, "Differs from what was published: …", or "" if nothing was changed."""
+    return _sentence("Differs from what was published", report.changed)
+
+
+def _sentence(start: str, parts: list[str]) -> str:
+    joined = "; ".join(part.rstrip(". ") for part in parts)
+    return f"{start}: {joined}." if parts else ""
 
 
 def _read_claim(entry: dict) -> dict:
@@ -167,7 +183,7 @@ def _interval(interval: tuple[float, float] | None, half: float) -> str:
 def _digits(value: float, half: float) -> str:
     """As many decimals as show two digits of half the interval."""
     if not math.isfinite(value):
-        return "not finite"
+        return _MISSING
     known = 0 < half < math.inf
     decimals = min(max(1 - math.floor(math.log10(half)), 0), 8) if known else 0
     text = f"{value:z,.{decimals}f}" if known else f"{value:.4g}"
@@ -218,7 +234,7 @@ def _cell(seeds: list[float], style: str) -> str:
     if not seeds:
         return "–"
     if not all(map(math.isfinite, seeds)):
-        return "not finite"
+        return _MISSING
     mean = format(fmean(seeds), style)
     return f"{mean} ± {stdev(seeds):{style}}" if len(seeds) > 1 else mean
 

@@ -151,6 +151,16 @@ def test_a_column_must_exist_but_may_have_broken_down(axes, tmp_path):
         compare_curves(histories, ["d_loss", "l1"], tmp_path / "a.png")
     (panel,) = axes(compare_curves, histories, ["d_loss"])
     assert [text.get_text() for text in panel.texts] == ["no finite number"]
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == ["GAN: none"]
+
+
+def test_a_model_whose_every_seed_diverged_is_named_in_the_legend_and_keeps_the_others_look(axes):
+    broken = [[{"epoch": 0, "l1": math.nan}, {"epoch": 1, "l1": "nan"}]] * 2
+    histories = {"GAN": broken, "U-Net": [[{"epoch": 0, "l1": 1.0}, {"epoch": 1, "l1": 0.5}]]}
+    (panel,) = axes(compare_curves, histories | {"grey": [[{"l1": ""}], []]}, ["l1"])
+    legend = [text.get_text() for text in panel.get_legend().get_texts()]
+    assert legend == ["GAN: none", "U-Net"]
+    assert list(panel.lines[1].get_ydata()) == [1.0, 0.5] and panel.get_xlim() == (-0.5, 1.5)
 
 
 def test_a_bar_is_the_mean_its_whisker_the_deviation_and_each_seed_a_dot(axes):
@@ -179,6 +189,14 @@ def test_a_model_with_a_seed_that_is_no_number_has_no_bar(axes):
     (panel,) = axes(bars, {"l1": {"GAN": [0.1, math.nan], "U-Net": [0.1, 0.2]}})
     assert len(panel.patches) == 1
     assert [text.get_text() for text in panel.texts] == ["none", "0.150"]
+
+
+@pytest.mark.parametrize("seeds", [[math.nan], [math.nan] * 3, [math.inf, -math.inf, math.nan]])
+def test_where_every_seed_diverged_each_bar_is_none(seeds, axes):
+    (panel,) = axes(bars, {"l1": {"GAN": seeds, "U-Net": seeds}})
+    assert not panel.patches
+    assert [text.get_text() for text in panel.texts] == ["none", "none"]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["GAN", "U-Net"]
 
 
 @pytest.mark.parametrize("models", [2, 3, 7])

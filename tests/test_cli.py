@@ -10,6 +10,7 @@ from tiny_runs import TRAINING, colourgan, make_data, make_pictures, options
 
 from colourgan import cli
 from colourgan.encoders import build_encoder
+from colourgan.errors import UsageError
 from colourgan.learners import (
     gan_finetune,
     pretrain,
@@ -116,6 +117,8 @@ WRONG_USE = {
     "recipe": (["reproduce", "wassertein", "--data", "data"], "did you mean 'wasserstein'"),
     "recipe's option": (["reproduce", "same-domain", "--width", "8"], "has no --width"),
     "recipe's encoders": (["reproduce", "cross-domain", "--encoders", "resnet20"], "2 encoders"),
+    "encoders with a gap": (["reproduce", "cross-domain", "--encoders", "a, ,b"], "'a, ,b' leaves"),
+    "no encoders": (["reproduce", "cross-domain", "--encoders", ""], "'' leaves a name out"),
     "samples": (
         ["colorize", "data", "--model", "p", "--out", "c", "--samples", "2"],
         "has no dropout",
@@ -144,6 +147,45 @@ def test_wrong_use_is_one_line_and_exit_code_2(call, folder, case):
     assert out == ""
     assert err.count("\n") == 1 and err.startswith("colourgan: "), err
     assert named in err
+
+
+def test_spaces_beside_the_commas_of_encoders_do_not_count(call, monkeypatch):
+    def show(recipe, data, size, limit, epochs, batch_size, width, encoders, *others):
+        raise UsageError(str(encoders))
+
+    monkeypatch.setattr("colourgan.recipes.reproduce", show)
+    _, _, err = call("reproduce", "cross-domain", "--encoders", " resnet18 , resnet20@my file.pt")
+    assert err == "colourgan: ['resnet18', 'resnet20@my file.pt']\n"
+
+
+@pytest.mark.parametrize(
+    "arguments, function",
+    [
+        (["pretrain", "--data", "data"], "colourgan.learners.pretrain"),
+        (["reproduce", "same-domain"], "colourgan.recipes.reproduce"),
+    ],
+)
+def test_ctrl_c_says_what_is_kept_and_how_each_command_goes_on(
+    call, monkeypatch, arguments, function
+):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(function, interrupt)
+    code, out, err = call(*arguments)
+    assert (code, out) == (130, "")
+    assert err == (
+        "colourgan: interrupted: what was finished is kept; a training goes on with "
+        "--resume --out RUN, `reproduce` by the same command\n"
+    )
+
+
+def test_help_names_the_commands_in_the_order_of_their_use(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    _, out, _ = call("--help")
+    listed = out.split("Commands:")[1].splitlines()
+    names = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
+    assert names == [*COMMANDS, "evaluate", "colorize", "export", "list"]
 
 
 def test_debug_shows_the_traceback(call):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from tiny_runs import make_data
 
 from colourgan import report as reports
 from colourgan.claims import DECISIVE, FAILS, HOLDS, UNDECIDED, Claim, Scale
-from colourgan.errors import UsageError
+from colourgan.colorize import spread
+from colourgan.errors import Diverged, UsageError
 from colourgan.evaluate import ImageSet
+from colourgan.generators import pix2pix_unet
 from colourgan.learners import read_config
-from colourgan.recipes import RECIPES, pix2pix, reproduce, stability
+from colourgan.recipes import RECIPES, pix2pix, reproduce, stability, transfer
 from colourgan.recipes.experiment import Results, history
 from colourgan.report import read_report, verdict_lines
 
@@ -78,7 +81,7 @@ def test_a_recipe_runs_to_its_report(recipe, reproduced):
     page = (folder / "report.html").read_text()
     assert page.count("data:image/") >= len(report.figures)
     assert not re.search(r"(src|href)=.?(https?:|//)", page)
-    assert "1 epoch" in page and "Scaled down" in page
+    assert "Scaled down: " in page and re.search(r"\b1 instead of \d+ epochs", page)
 
 
 @pytest.mark.parametrize("recipe", MODELS)
@@ -134,7 +137,7 @@ def test_it_trains_with_the_published_settings(recipe, name, reproduced):
 
 
 def test_published_scales_are_those_of_the_sources():
-    scales = {name: {s["setting"]: s["published"] for s in _settings(name)} for name in RECIPES}
+    scales = {name: {s["setting"]: s["published"] for s in scales_of(name)} for name in RECIPES}
     assert scales["same-domain"] | {"limit": "8,000"} == scales["same-domain"]
     assert scales["cross-domain"]["limit"] == "5,000" and scales["cross-domain"]["size"] == "96"
     assert scales["batch-vs-spectral"]["batch size"] == "32"
@@ -143,10 +146,10 @@ def test_published_scales_are_those_of_the_sources():
     assert scales["unet-pix2pix-cyclegan"]["batch size"] == "1"
 
 
-def _settings(name):
-    from colourgan.recipes.run import _published, _setting
+def scales_of(name):
+    from colourgan.recipes.run import _published, _settings
 
-    return [_setting(key, value, None) for key, value in _published(RECIPES[name]).items()]
+    return _settings(_published(RECIPES[name]), {})
 
 
 def test_spectral_trains_half_as_long_as_batch(data, tmp_path):
@@ -225,36 +228,134 @@ def results(ab, rgb=None, files=()):
     """Results of seed 0's predictions alone, model → ab."""
     count, _, side, _ = next(iter(ab.values())).shape
     rgb = torch.zeros(count, 3, side, side, dtype=torch.uint8) if rgb is None else rgb
-    images = ImageSet(rgb, torch.zeros(count, 1, side, side), list(files), 4, False)
+    images = ImageSet(rgb, torch.zeros(count, 1, side, side), list(files), [], 4, False)
     return Results(images, {}, ab)
 
 
 def test_samples_of_one_generator_differ_and_their_seed_repeats_them():
-    from colourgan.generators import pix2pix_unet
-
     torch.manual_seed(0)
     generator = pix2pix_unet(16, width=4, norm="instance", dropout=0.5, init="kaiming")
     L = torch.linspace(-1, 1, 512).view(2, 1, 16, 16)
     before = torch.get_rng_state()
-    drawn = pix2pix.draw(generator, L, 3)
+    drawn = pix2pix.draw(generator, L)
     assert torch.equal(torch.get_rng_state(), before)
-    assert drawn.shape == (3, 2, 2, 16, 16) and not torch.equal(drawn[0], drawn[1])
-    assert torch.equal(drawn, pix2pix.draw(generator, L, 3))
-    assert pix2pix._spread(drawn) > 0
-    assert pix2pix._spread(drawn[:1].expand(3, -1, -1, -1, -1)) == 0
+    assert drawn.shape == (pix2pix.DRAWN, 2, 2, 16, 16) and not torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn, pix2pix.draw(generator, L))
+    expected = [spread(drawn[:, image]) for image in (0, 1)]
+    assert pix2pix.spread(generator, L).tolist() == pytest.approx(expected)
 
 
-def test_ambiguity_correlates_variety_of_color_with_what_batch_norm_adds(tmp_path):
-    files = [tmp_path / kind / f"{i}.png" for kind in "abc" for i in range(2)]
-    colors = [(90, 90, 90), (90, 90, 90), (120, 90, 90), (90, 90, 90), (255, 0, 0), (0, 0, 255)]
-    rgb = torch.tensor(colors, dtype=torch.uint8)[:, :, None, None].expand(-1, -1, 16, 16)
-    found = results({"batch": torch.zeros(6, 2, 16, 16)}, rgb, files)
-    gain = torch.tensor([[0.0, 0, 2, 2, 9, 9], [9.0, 9, 2, 2, 0, 0]])
-    values = {"batch": {"colorfulness": gain}, "spectral": {"colorfulness": torch.zeros(2, 6)}}
-    rising, falling = stability._ambiguity(found._replace(values=values))
-    assert rising > 0.9 and falling < -0.7
-    flat = found._replace(images=found.images._replace(files=[tmp_path / "a.png"] * 6))
-    assert stability._ambiguity(flat._replace(values=values)) == []
+COUNT = 1000  # test images
+
+
+def measured(**metrics):
+    """Results of made-up values: metric → model → one number a seed, of every image."""
+    models = {model: {} for values in metrics.values() for model in values}
+    for metric, values in metrics.items():
+        for model, seeds in values.items():
+            noise = torch.linspace(-1e-3, 1e-3, COUNT)
+            models[model][metric] = torch.tensor(seeds)[:, None] + noise
+    images = ImageSet(*[torch.zeros(COUNT, c, 16, 16) for c in (3, 1)], [], [], 64, False)
+    return Results(images, models, {})
+
+
+def seeds(mean):
+    return [mean - 0.01, mean, mean + 0.01]
+
+
+def verdicts(claims):
+    return [each.verdict(DECISIVE) for each in claims]
+
+
+def test_verdicts_of_same_domain():
+    def judge(gan):
+        both = {"U-Net": seeds(1.0), "GAN": gan}
+        return verdicts(transfer.same_domain_claims(measured(l1=both, colorfulness=both)))
+
+    assert judge(seeds(2.0)) == [HOLDS, HOLDS] and judge(seeds(0.5)) == [FAILS, FAILS]
+    assert judge([1.1, 1.0, 0.9]) == [UNDECIDED, UNDECIDED]
+
+
+def test_verdicts_of_cross_domain():
+    def judge(imagenet, smooth):
+        names = [f"{name} {kind}" for name in ("CIFAR", "ImageNet") for kind in ("U-Net", "GAN")]
+        l1 = {name: seeds(imagenet if "ImageNet" in name else 1.0) for name in names}
+        variance = dict.fromkeys(names, seeds(smooth)), dict.fromkeys(names, seeds(5.0))
+        found = measured(l1=l1, smooth_variance=variance[0], smooth_variance_true=variance[1])
+        return verdicts(transfer.cross_domain_claims(found))
+
+    assert judge(0.8, 9.0) == [HOLDS] * 4 and judge(1.2, 2.0) == [FAILS] * 4
+
+
+@pytest.mark.parametrize(
+    "adapted, expected", [(0.82, [HOLDS, HOLDS, HOLDS]), (0.97, [HOLDS, HOLDS, FAILS]),
+                          (1.1, [HOLDS, FAILS, FAILS])]
+)  # fmt: skip
+def test_verdicts_of_adapt_encoder(adapted, expected):
+    l1 = {"CIFAR": [1.0, 1.001, 1.002], "ImageNet": [0.8, 0.801, 0.802],
+          "adapted": [adapted, adapted + 0.001, adapted + 0.002]}  # fmt: skip
+    assert verdicts(transfer.adapt_encoder_claims(measured(l1=l1))) == expected
+
+
+@pytest.mark.parametrize("slower, verdict", [(2.0, HOLDS), (1.0, FAILS), (3.0, FAILS)])
+def test_verdicts_of_the_cycle(slower, verdict):
+    seconds = {"pix2pix": [[10.0, 10, 90]] * 3, "CycleGAN": [[10.0 * slower] * 3] * 3}
+    for gain, colorful in ((1.0, HOLDS), (-1.0, FAILS)):
+        found = measured(colorfulness={"pix2pix": seeds(5 + gain), "CycleGAN": seeds(5.0)})
+        assert verdicts(pix2pix.cycle_claims(found, seconds)) == [colorful, verdict]
+
+
+def test_verdicts_of_conditional_gan():
+    def judge(l2, l1, gan, spread):
+        found = measured(colorfulness={"L2": seeds(l2), "L1": seeds(l1), "L1 + cGAN": seeds(gan)})
+        return verdicts(pix2pix.conditional_claims(found, torch.full((3, COUNT), spread)))
+
+    assert judge(1.0, 2.0, 3.0, 2.0) == [HOLDS] * 3 and judge(3.0, 2.0, 1.0, 0.1) == [FAILS] * 3
+
+
+def test_verdicts_of_batch_vs_spectral(tmp_path):
+    files = [tmp_path / str(row % 4) / f"{row}.png" for row in range(COUNT)]
+    vivid = torch.arange(COUNT) % 4 > 1
+    shade = torch.linspace(0, 200, COUNT).byte()
+    rgb = torch.zeros(COUNT, 3, 16, 16, dtype=torch.uint8) + 40
+    rgb[:, 0] += (shade * vivid)[:, None, None]
+    steady, wild = [[0.5, 0.4, 0.3, 0.2]] * 3, [[0.1, 0.9, 0.2, 0.8, 0.1, 0.9]] * 3
+
+    def judge(l1, colorful, losses, more):
+        vividness = {"batch": seeds(colorful), "spectral": seeds(5.0)}
+        found = measured(l1={"batch": seeds(1.0), "spectral": seeds(l1)}, colorfulness=vividness)
+        found.values["batch"]["colorfulness"] += vivid * more
+        images = found.images._replace(files=files, rgb=rgb)
+        return verdicts(stability.norm_claims(found._replace(images=images), losses))
+
+    claims = judge(0.8, 7.0, {"batch": wild, "spectral": steady}, 1.0)
+    assert claims == [HOLDS] * 4
+    claims = judge(1.2, 3.0, {"batch": steady, "spectral": wild}, -1.0)
+    assert claims == [FAILS] * 4
+
+
+def test_without_classes_greyness_by_object_is_left_out(tmp_path):
+    found = measured(l1={"batch": seeds(1.0), "spectral": seeds(1.0)},
+                     colorfulness={"batch": seeds(1.0), "spectral": seeds(1.0)})  # fmt: skip
+    images = found.images._replace(files=[tmp_path / "a.png"] * COUNT)
+    losses = {"batch": [[1.0, 1, 1]] * 3, "spectral": [[1.0, 1, 1]] * 3}
+    assert len(stability.norm_claims(found._replace(images=images), losses)) == 3
+
+
+def test_verdicts_of_wasserstein():
+    wide = torch.linspace(-30, 30, COUNT)
+
+    def judge(distances, l1, collapsed):
+        found = measured(mean_a={"WGAN-GP": seeds(0.0), "BCE": seeds(0.0)},
+                         mean_b={"WGAN-GP": seeds(0.0), "BCE": seeds(0.0)})  # fmt: skip
+        found.values[{True: "BCE", False: "WGAN-GP"}[collapsed]]["mean_a"] += wide
+        return verdicts(stability.wasserstein_claims(found, [distances] * 3, l1))
+
+    calm, rough = [[3.0, 2.0, 1.0]] * 3, [[1.0, 2.0, 1.5]] * 3
+    good = judge([-1.0, -4.0, -0.1], {"WGAN-GP": calm, "BCE": rough}, False)
+    assert good == [HOLDS] * 4
+    bad = judge([-1.0, -2.0, -4.0], {"WGAN-GP": rough, "BCE": calm}, True)
+    assert bad == [FAILS] * 4
 
 
 def test_the_telling_images_are_those_with_the_largest_differences():
@@ -263,22 +364,77 @@ def test_the_telling_images_are_those_with_the_largest_differences():
         "spectral": {"delta_e": torch.tensor([[1.0, 9, 7, 2]])},
     }
     found = results({"batch": torch.zeros(4, 2, 16, 16)})._replace(values=values)
-    first = {file: rows[0] for rows, file, _ in stability._telling(found)}
+    first = {file: rows[0] for rows, file, _ in stability.telling(found)}
     assert first == {"spectral-better.png": 0, "batch-better.png": 1, "both-struggle.png": 2}
 
 
-def make_run(folder, columns):
-    folder.mkdir()
-    rows = zip(*columns.values(), strict=True)
-    lines = [",".join(columns), *(",".join(map(str, row)) for row in rows)]
-    (folder / "history.csv").write_text("\n".join(lines) + "\n")
-    return folder
+def test_unsteadiness_is_the_deviation_of_noise_and_knows_no_trend():
+    noise = np.random.default_rng(0).normal(0, 2, 10_000)
+    assert stability.unsteadiness(noise) == pytest.approx(2, rel=0.03)
+    assert stability.unsteadiness(noise + np.arange(10_000)) == pytest.approx(2, rel=0.03)
+    assert stability.unsteadiness([3.0, 2.0, 1.0]) == 0
+    assert np.isnan(stability.unsteadiness([3.0, 2.0]))
 
 
-def test_steadiness_is_measured_about_the_mean_and_about_the_trend(tmp_path):
-    even = make_run(tmp_path / "even", {"d_loss": [0.5, 0.5, 0.5], "valid_loss": [3.0, 2.0, 1.0]})
-    wild = make_run(tmp_path / "wild", {"d_loss": [0.1, 0.9, 0.2], "valid_loss": [3.0, 1.0, 2.0]})
-    assert stability._relative_spread([even, wild]).tolist() == pytest.approx(
-        [0, np.std([0.1, 0.9, 0.2]) / 0.4]
-    )
-    assert stability._unsteadiness([even, wild]).tolist() == pytest.approx([0, 3])
+def test_a_training_that_diverged_is_named_and_decides_nothing(data, tmp_path, monkeypatch):
+    train = stability.train_generator
+
+    def diverging(*arguments, seed, out, **settings):
+        run = train(*arguments, seed=seed, out=out, **settings)
+        if settings.get("objective") == "bce" and seed == 1:
+            raise Diverged("d_loss is nan in epoch 2")
+        return run
+
+    monkeypatch.setattr(stability, "train_generator", diverging)
+    report = toy("wasserstein", data, tmp_path, seeds=2)
+    assert any("bce, seed 1, diverged" in note for note in report.notes)
+    assert [np.isnan(value) for value in report.claims[-1]["values"]] == [False, True]
+    assert "diverged" in (tmp_path / "report.html").read_text()
+
+
+def test_files_stored_without_color_have_their_own_figure(data, tmp_path):
+    colored = make_data(tmp_path / "data", train=16, test=6)
+    Image.new("L", (24, 24), 90).save(colored / "test" / "a" / "grey.png")
+    report = toy("wasserstein", colored, tmp_path / "out")
+    assert "grey-files.png" in [figure["file"] for figure in report.figures]
+    with Image.open(tmp_path / "out" / "grey-files.png") as picture:
+        assert picture.width > 3 * 96
+
+
+@pytest.mark.parametrize(
+    "settings, reason",
+    [
+        ({"encoders": ["resnet20@none", "mobilenet"]}, "mobilenet"),
+        ({"encoders": ["resnet20@none", "mobilenet_v2@no.pt"]}, "no.pt"),
+        ({"data": "untested"}, "untested"),
+    ],
+)
+def test_what_is_missing_is_told_before_anything_is_trained(
+    settings, reason, data, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "untested" / "train").mkdir(parents=True)
+    complete = {"data": str(data), "encoders": ["resnet20@none"] * 2} | settings
+    with pytest.raises(UsageError, match=reason):
+        reproduce("cross-domain", **complete, size=16, seeds=1, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_belongs_to_one_recipe(reproduced, data):
+    _, folder = reproduced("same-domain")
+    with pytest.raises(UsageError, match="belongs to recipe same-domain: choose another --out"):
+        toy("wasserstein", data, folder)
+
+
+def test_a_training_that_never_finished_an_epoch_may_begin_with_other_settings(data, tmp_path):
+    toy("wasserstein", data, tmp_path)
+    run = tmp_path / "runs" / "bce-seed0"
+    for path in run.iterdir():
+        if path.name != "config.json":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (run / ".config.123.part.json").write_text("{")  # as a kill leaves it
+    config = json.loads((run / "config.json").read_text())
+    config["arguments"]["batch_size"] = 4
+    (run / "config.json").write_text(json.dumps(config))
+    toy("wasserstein", data, tmp_path)
+    assert read_config(run)["arguments"]["batch_size"] == 8

@@ -14,7 +14,7 @@ from PIL import Image
 from colourgan.claims import FAILS, HOLDS, UNDECIDED, claim
 from colourgan.errors import RunError, UsageError
 from colourgan.plots import gif
-from colourgan.report import Report, banner, html, read_report, verdict_lines, write_report
+from colourgan.report import Report, banner, changes, html, read_report, verdict_lines, write_report
 
 DECIDING = {"images": 4000, "epochs": 4, "seeds": 3, "test_images": 1000}
 RAISES = claim("A GAN raises L1.", ".079 → .084", "L1 rises by", [0.005, 0.006, 0.0055], low=0)
@@ -66,7 +66,9 @@ def page(tmp_path):
 
 def test_a_report_goes_through_its_file(tmp_path):
     rows = [{"name": "GAN", "values": {"l1": [0.07, math.nan], "psnr": [22.0, math.inf]}}]
-    report = made(rows=rows, notes=["ä → b"], minutes=1.5, reduced=["1 of 20 epochs"])
+    report = made(
+        rows=rows, notes=["ä → b"], minutes=1.5, reduced=["1 of 20 epochs"], changed=["bf16"]
+    )
     assert write_report(report, tmp_path / "new") == tmp_path / "new" / "report.html"
     again = read_report(tmp_path / "new" / "report.json")
     assert math.isnan(again.rows[0]["values"]["l1"][1])
@@ -108,11 +110,28 @@ def test_a_number_that_is_none_is_kept_and_decides_nothing(tmp_path, page):
     broken = claim("It rises.", "", "rise", [[0.1, 0.2], [math.nan, 0.1], [0.1, 0.2]], low=0)
     shown = page(claims=[broken._asdict()])
     assert shown.verdicts() == [UNDECIDED] * 2
-    assert "not finite , no interval" in shown.text and "0.15 · not finite · 0.15" in shown.text
+    assert "mean n/a , no interval" in shown.text and "0.15 · n/a · 0.15" in shown.text
     json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
     again = read_report(tmp_path / "report.json").claims[0]
     assert math.isnan(again["values"][1]) and math.isnan(again["image_error"])
     assert Page(html(read_report(tmp_path / "report.json"), tmp_path)).text == shown.text
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[math.nan], [math.nan] * 3, [math.inf, 0.1, 0.2], [math.inf, -math.inf, math.nan]],
+)
+def test_seeds_that_diverged_never_break_the_page(values, tmp_path, page):
+    broken = RAISES._replace(values=values)._asdict()
+    rows = [{"name": "GAN", "values": {"l1": values}}]
+    shown = page(claims=[broken, RAISES._asdict()], rows=rows)
+    assert shown.verdicts() == [UNDECIDED, HOLDS] * 2
+    seeds = " · ".join("n/a" if not math.isfinite(value) else f"{value}" for value in values)
+    assert f"each seed {seeds} holds if above 0" in shown.text and "GAN n/a" in shown.text
+    assert "nan" not in shown.text and len(shown.all("svg")) == 1  # of the claim that can be drawn
+    again = read_report(tmp_path / "report.json")
+    assert verdict_lines(again)[0] == f"? {UNDECIDED}: A GAN raises L1."
+    assert Page(html(again, tmp_path)).verdicts() == [UNDECIDED, HOLDS] * 2
 
 
 def test_a_claim_is_shown_with_its_numbers(page):
@@ -158,12 +177,12 @@ def test_the_table_shows_mean_and_deviation_in_evaluates_formats(page):
     assert cells == [
         *("", "L1 ↓", "within 5 ↑", "smooth"),
         *("grey", "0.1000", "25.0%", "2.0000"),
-        *("GAN &lt;3&gt;", "0.0800 ± 0.0100", "not finite", "–"),
+        *("GAN &lt;3&gt;", "0.0800 ± 0.0100", "n/a", "–"),
     ]
     assert verdict_lines(made(rows=rows))[-3:] == [
         "                    L1 ↓  within 5 ↑  smooth",
         "grey              0.1000       25.0%  2.0000",
-        "GAN <3>  0.0800 ± 0.0100  not finite       –",
+        "GAN <3>  0.0800 ± 0.0100         n/a       –",
     ]
 
 
@@ -178,15 +197,67 @@ def test_scaled_down_is_said_where_it_cannot_be_missed(page):
     assert toy.endswith("(200 of 4,000 training images, 1 of 3 seeds).")
 
 
-def test_settings_description_notes_and_command_are_there(page):
+def test_what_was_changed_is_not_called_scaled_down(page):
+    changed = ["encoders resnet20@packaged standing in for resnet20.", "300 epochs instead of 100"]
+    said = (
+        "Differs from what was published: encoders resnet20@packaged standing in for resnet20; "
+        "300 epochs instead of 100."
+    )
+    assert changes(made()) == "" and "Differs from" not in page().text
+    assert changes(made(changed=changed)) == said and banner(made(changed=changed)) == ""
+    assert verdict_lines(made(changed=changed))[:3] == [said, "", "✓ holds: A GAN raises L1."]
+    shown = page(changed=changed)
+    assert shown.text.index(said) < shown.text.index("A GAN raises L1.")
+    assert "Scaled down" not in shown.text
+    assert [p["class"] for p in shown.all("p") if p.get("role") == "note"] == ["banner calm"]
+
+    both = {"changed": changed, "reduced": ["1 of 20 epochs"]}
+    smaller = "Scaled down: 1 of 20 epochs."
+    assert verdict_lines(made(**both))[:3] == [smaller, said, ""]
+    shown = page(**both)
+    assert f"{smaller} {said}" in shown.text
+    assert [p["class"] for p in shown.all("p") if p.get("role") == "note"] == [
+        "banner",
+        "banner calm",
+    ]
+
+
+def test_one_of_a_thing_is_singular(page):
+    one = page(scale={"images": 1, "epochs": 1, "seeds": 1, "test_images": 1}).text
+    assert "1 training image 1 epoch 1 seed 1 test image 0.0 minutes" in one
+    many = page(scale={"images": 4000, "epochs": 4, "seeds": 3, "test_images": 1000}).text
+    assert "4,000 training images 4 epochs 3 seeds 1,000 test images" in many
+
+
+def test_notes_are_read_before_any_number(page):
+    shown = page(
+        notes=["Seed 1 of the GAN diverged.", "On a CPU."], reduced=["1 of 20 epochs"]
+    ).text
+    noted = "Scaled down: 1 of 20 epochs. Seed 1 of the GAN diverged. On a CPU. ✓ holds"
+    assert noted in shown and shown.count("On a CPU.") == 1
+    assert all(each.get("class") != "notes" for each in page().all("ul"))
+
+
+def test_a_long_table_of_settings_is_folded_away(page):
+    one = {"setting": "epochs", "published": "20", "here": "4"}
+    assert not page(settings=[one] * 12).all("details") and not page().all("details")
+    shown = page(settings=[one] * 34)
+    assert shown.all("details") == [{}]  # not open
+    assert "Settings (34) setting published here epochs 20 4" in shown.text
+    assert len(shown.all("tr")) == 35
+
+
+def test_settings_description_and_command_are_there(page):
     settings = [
         {"setting": "epochs", "published": "20", "here": "4"},
         {"setting": "rate", "published": "1e-4", "here": "1e-4"},
+        {"setting": "beta", "published": "", "here": "0.5"},
     ]
-    shown = page(settings=settings, notes=["On a CPU."], minutes=12.34)
-    for part in ("epochs 20 4", "rate 1e-4 1e-4", "On a CPU.", "12.3 minutes", made().command):
+    shown = page(settings=settings, minutes=12.34)
+    for part in ("epochs 20 4", "rate 1e-4 1e-4", "beta 0.5", "12.3 minutes", made().command):
         assert part in shown.text
-    assert [row.get("class") for row in shown.all("tr")] == [None, "differs", None]
+    assert [row.get("class") for row in shown.all("tr")] == [None, "differs", None, None]
+    assert '<th scope="row">beta</th><td></td><td>0.5</td>' in html(made(settings=settings), ".")
     source = html(made(), ".")
     assert '<p class="lines">Of two lines.\n- an item of two lines</p>' in source
     assert '<a href="https://example.org/project"' in source
@@ -232,6 +303,7 @@ def test_nothing_in_a_report_becomes_markup(tmp_path):
     report = made(
         **dict.fromkeys(("recipe", "title", "source", "description", "command"), evil),
         reduced=[evil],
+        changed=[evil],
         notes=[evil],
         settings=[dict.fromkeys(("setting", "published", "here"), evil)],
         rows=[{"name": evil, "values": {evil: [1.0]}}],
@@ -240,7 +312,7 @@ def test_nothing_in_a_report_becomes_markup(tmp_path):
     )
     source = html(report, tmp_path)
     assert "<script" not in source
-    assert source.count("&lt;script&gt;") >= 15
+    assert source.count("&lt;script&gt;") >= 16
 
 
 @pytest.mark.parametrize(

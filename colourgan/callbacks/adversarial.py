@@ -25,9 +25,9 @@ class Adversarial(GANCallback):
     Every epoch gets four columns in the recorder: the means over the training batches of d_loss and
     g_loss (the adversarial term, before its weight), and the shares of logits for true colors above
     the objective's threshold (d_real_accuracy) and for predicted ones below it (d_fake_accuracy).
-    `learn.loss` stays the learner's own loss, and `learn.model` the generator alone. NaN or
-    infinity in a loss ends `learn.fit` with RunError before any step is taken on it; it ends
-    `lr_find` as divergence does.
+    A gradient penalty, part of d_loss, has the column d_penalty besides. `learn.loss` stays the
+    learner's own loss, and `learn.model` the generator alone. NaN or infinity in a loss ends
+    `learn.fit` with RunError before any step is taken on it; it ends `lr_find` as divergence does.
     Raises UsageError for a negative weight, for steps below 1 or above 1 on both sides, and for
     batch norm with an objective that penalises the gradient of each image by itself.
     Source: defaults of Isola et al., "Image-to-Image Translation with Conditional Adversarial
@@ -53,6 +53,7 @@ class Adversarial(GANCallback):
         self.discriminator, self.objective = discriminator, objective
         self.l1_weight, self.adversarial_weight = l1_weight, adversarial_weight
         self.d_steps, self.g_steps, self.steps = d_steps, g_steps, 0
+        self.names = (*self.names, *(["d_penalty"] if objective.per_sample else []))
         super().__init__(lr, torch.optim.Adam(discriminator.parameters(), lr=lr, betas=betas))
 
     def start_fit(self) -> None:
@@ -76,9 +77,10 @@ class Adversarial(GANCallback):
         with autocast_of(self.learn):
             on_real, on_fake = self.discriminator(L, real), self.discriminator(L, fake)
         on_real, on_fake = on_real.float(), on_fake.float()
-        loss = self.objective.d_loss(on_real, on_fake)
-        loss = loss + self.objective.penalty(self.discriminator, L, real, fake)
+        penalty = self.objective.penalty(self.discriminator, L, real, fake)
+        loss = self.objective.d_loss(on_real, on_fake) + penalty
         self._note(
+            **({"d_penalty": penalty} if self.objective.per_sample else {}),
             d_loss=loss,
             d_real_accuracy=(on_real > self.objective.threshold).float().mean(),
             d_fake_accuracy=(on_fake < self.objective.threshold).float().mean(),

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from colourgan.callbacks.base import TrainingCallback, epoch_of
 from colourgan.callbacks.precision import grad_scaler, precision_of
-from colourgan.errors import RunError, UsageError
+from colourgan.errors import Diverged, UsageError
 from colourgan.objectives import Objective
 
 
@@ -85,7 +85,7 @@ class GANCallback(TrainingCallback):
     def _stop(self, name: str, number: float) -> None:
         if self.finding_lr:
             raise CancelFitException
-        raise RunError(
+        raise Diverged(
             f"{name} is {number} in epoch {epoch_of(self.learn)}, batch {self.iter}: training "
             "stopped, the last good model is kept; try a lower learning rate or precision fp32"
         )
@@ -105,9 +105,9 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
 
 
 def refuse_negative(**values: float) -> None:
-    """Raises UsageError naming the first of these options that is below 0."""
+    """Raises UsageError naming the first of these options that is below 0, or NaN."""
     for name, value in values.items():
-        if value < 0:
+        if not value >= 0:
             raise UsageError(f"{name} must not be negative: {value}")
 
 

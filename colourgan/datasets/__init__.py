@@ -1,7 +1,7 @@
 """Data sets: a name or a folder → images decoded once → fastai DataLoaders of (L, ab)."""
 
 import colourgan.datasets.photos  # noqa: F401 registers three more data sets
-from colourgan.datasets.cache import Cached, cached_images
+from colourgan.datasets.cache import Cached, cached_images, fit_square
 from colourgan.datasets.loaders import (
     AUGMENTATIONS,
     CachedDL,
@@ -23,6 +23,7 @@ __all__ = [
     "cached_images",
     "color_dataloaders",
     "dataset_root",
+    "fit_square",
     "labelled_dataloaders",
     "native_size",
     "test_files",

@@ -18,12 +18,14 @@ from colourgan.metrics import Colors, measure, summarize
 
 class ImageSet(NamedTuple):
     """rgb: (N, 3, S, S) uint8; L: (N, 1, S, S) in network units; files: where they come from;
-    and how to go through them.
+    greyscale: files among them that were left out since they are stored without color; and how to
+    go through them.
     """
 
     rgb: Tensor
     L: Tensor
     files: list[Path]
+    greyscale: list[Path]
     batch_size: int
     progress: bool
 
@@ -66,7 +68,8 @@ def load_images(
     cached = cached_images(files, size, limit, skip_colorless=False)
     rgb = torch.tensor(cached.images).permute(0, 3, 1, 2)
     L = torch.cat([encode(part)[0] for part in rgb.split(batch_size)])
-    return ImageSet(rgb, L, cached.files, batch_size, progress)
+    greyscale = [Path(file) for file in cached.skipped.get("grey", [])]
+    return ImageSet(rgb, L, cached.files, greyscale, batch_size, progress)
 
 
 def measure_grey(images: ImageSet) -> Measured:

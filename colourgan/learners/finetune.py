@@ -64,13 +64,7 @@ def gan_finetune(
     """
     if epochs < 1:
         raise UsageError("nothing to train: epochs is 0")
-    if model is None:
-        raise UsageError("name a pretrain run or a model file to finetune")
-    file = model_file(model)
-    if file.suffix == ".pkl":
-        raise UsageError(
-            f"{file} is a pickle: colourgan export {file} --to safetensors comes first"
-        )
+    file = _safe_file(model)
     if data is None:
         limit = _arguments_of(model)["limit"] if limit is None else limit
         data, data_dir = data_of(model, data_dir)
@@ -118,6 +112,17 @@ def data_of(model: Path | str, data_dir: Path | str | None = None) -> tuple[str,
     arguments = _arguments_of(model)
     place = data_dir or arguments["data_dir"]
     return arguments["data"], Path(place) if place else None
+
+
+def _safe_file(model: Path | None) -> Path:
+    if model is None:
+        raise UsageError("name a pretrain run or a model file to finetune")
+    file = model_file(model)
+    if file.suffix == ".pkl":
+        raise UsageError(
+            f"{file} is a pickle: colourgan export {file} --to safetensors comes first"
+        )
+    return file
 
 
 def _arguments_of(model: Path | str) -> dict:

@@ -16,7 +16,7 @@ from fastai.learner import Learner
 
 import colourgan
 from colourgan.callbacks import resolve_precision
-from colourgan.errors import RunError, UsageError
+from colourgan.errors import OtherSettings, RunError, UsageError
 from colourgan.files import remove, replacing
 
 PLACES = ("out", "data_dir", "device", "model")  # may change between a run and its resumption
@@ -47,7 +47,7 @@ class Run:
         """
         if resume:
             return cls._reopen(path, command, arguments, parent)
-        if path.exists() and not _unused(path):
+        if path.exists() and not is_unused(path):
             hint = "add --resume to continue it, or " if (path / "config.json").exists() else ""
             raise UsageError(f"{path} exists already: {hint}choose another --out")
         config = {
@@ -69,14 +69,18 @@ class Run:
     def _reopen(cls, path: Path, command: str, arguments: dict, parent: dict | None) -> "Run":
         config = read_config(path)
         if config["command"] != command:
-            raise UsageError(f"{path} holds a {config['command']} run: resume it by that command")
+            raise OtherSettings(
+                f"{path} holds a {config['command']} run: resume it by that command"
+            )
         for name, value in arguments.items():
             kept = config["arguments"].get(name)
             if name not in PLACES and value != kept:
                 option = "--" + name.replace("_", "-")
-                raise UsageError(f"{path} was started with {option} {kept}: a resumed run keeps it")
+                raise OtherSettings(
+                    f"{path} was started with {option} {kept}: a resumed run keeps it"
+                )
         if parent and parent["sha256"] != config["parent"]["sha256"]:
-            raise UsageError(f"{parent['model']} is not the model that {path} was started from")
+            raise OtherSettings(f"{parent['model']} is not the model that {path} was started from")
         torch.set_num_threads(config["threads"])  # sums in another order would change the result
         for part in path.rglob(".*.part*"):  # what a kill left while writing
             remove(part)
@@ -141,9 +145,14 @@ class Run:
         return state
 
 
-def _unused(path: Path) -> bool:
-    """Whether a folder is empty but for the config.json of a run that finished no epoch."""
-    return path.is_dir() and {file.name for file in path.iterdir()} <= {"config.json"}
+def is_unused(path: Path) -> bool:
+    """Whether a folder is empty but for the config.json of a run that finished no epoch.
+
+    A process that was killed may have left a part of that file.
+    """
+    return path.is_dir() and all(
+        file.name == "config.json" or file.match(".config.*.part.json") for file in path.iterdir()
+    )
 
 
 def arguments_of(signature: dict) -> dict:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from colourgan import plots
 from colourgan.callbacks import TrainingCallback, epoch_of
-from colourgan.errors import RunError, UsageError
+from colourgan.errors import Diverged, UsageError
 from colourgan.learners.runs import Run, set_random_state
 from colourgan.schedules import SCHEDULES
 
@@ -48,7 +48,7 @@ def checked_phase(
     frozen: bool = False,
 ) -> Phase:
     """A phase of what the user asked for; UsageError if there is no such training."""
-    if epochs < 0 or np.min(lr) < 0 or lr_floor < 0:
+    if not min(epochs, np.min(lr), lr_floor) >= 0:
         raise UsageError(
             f"epochs ({epochs}), learning rates ({lr}) and their floor ({lr_floor}) "
             "must not be negative"
@@ -104,12 +104,21 @@ class Decay(Callback):
 
 
 class Progress(Callback):
-    """One bar for the whole training, with the time left and the newest losses."""
+    """One bar for the whole training, with the time left and the newest losses.
+
+    seconds: what the training batches of the last epoch took, without validation.
+    """
 
     order = 90
 
     def __init__(self, bar: tqdm):
-        self.bar = bar
+        self.bar, self.seconds = bar, 0.0
+
+    def before_train(self):
+        self.start = time.perf_counter()
+
+    def after_train(self):
+        self.seconds = time.perf_counter() - self.start
 
     def after_batch(self):
         if self.training:
@@ -118,13 +127,13 @@ class Progress(Callback):
 
 
 class StopAtNaN(TrainingCallback):
-    """Ends the training with RunError when the loss is NaN or infinite, before any weight moves."""
+    """Ends the training with Diverged when the loss is NaN or infinite, before any weight moves."""
 
     order = 11  # after Precision has closed its autocast
 
     def after_loss(self):
         if self.training and not math.isfinite(self.loss.item()):
-            raise RunError(
+            raise Diverged(
                 f"the loss is {self.loss.item()} in epoch {epoch_of(self.learn)}, batch "
                 f"{self.iter}: training stopped, the last good model is kept; try a lower learning "
                 "rate or precision fp32"
@@ -160,17 +169,16 @@ def train(
     with bar, learn.no_bar(), learn.no_logging():
         for epoch in range(done, len(schedule)):
             learn.epochs_before = epoch
-            start = time.perf_counter()
-            _fit_epoch(learn, *schedule[epoch], bar)
-            seconds = round(time.perf_counter() - start, 2)
-            run.history.append({**_row(learn, epoch), "seconds": seconds})
+            seconds = _fit_epoch(learn, *schedule[epoch], bar)
+            run.history.append({**_row(learn, epoch), "seconds": round(seconds, 2)})
             bar.write(_line(run.history[-1], len(schedule)), file=sys.stderr)
             if show_samples:
                 show_samples(epoch + 1)
             _save(learn, run, save_model, stateful)
 
 
-def _fit_epoch(learn: Learner, phase: Phase, position: int, bar: tqdm) -> None:
+def _fit_epoch(learn: Learner, phase: Phase, position: int, bar: tqdm) -> float:
+    """Returns the seconds that its training batches took."""
     learn.opt.freeze_to(-1 if phase.frozen else 0)
     if position == 0:
         learn.opt.clear_state()  # as Learner.freeze and unfreeze do
@@ -182,7 +190,9 @@ def _fit_epoch(learn: Learner, phase: Phase, position: int, bar: tqdm) -> None:
     else:
         adversaries = [callback for callback in learn.cbs if hasattr(callback, "scale_rates")]
         schedule = Decay(phase, rates, position, adversaries)
-    learn.fit(1, lr=rates, cbs=[schedule, Progress(bar), StopAtNaN()], reset_opt=False)
+    progress = Progress(bar)
+    learn.fit(1, lr=rates, cbs=[schedule, progress, StopAtNaN()], reset_opt=False)
+    return progress.seconds
 
 
 def _row(learn: Learner, epoch: int) -> dict:

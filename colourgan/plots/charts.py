@@ -51,8 +51,8 @@ def compare_curves(
 
     histories: model → for each seed its history, as for `curves`. A line is the mean over a model's
     seeds, between shades from the lowest to the highest; it has a gap wherever a seed has no finite
-    number, and a model without the column has no line. Raises ValueError for a column that no
-    history has.
+    number. A model whose numbers leave no line at all is "none" in the legend; one without the
+    column is not there. Raises ValueError for a column that no history has.
     """
     rows = [row for seeds in histories.values() for history in seeds for row in history]
     for column in columns:
@@ -157,6 +157,8 @@ def _draw_models(
             epochs = _epochs(max(seeds, key=len))
             axes.plot(epochs, mean, style, color=color, label=model, marker=".")
             axes.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
+        elif any(row.get(column) not in (None, "") for history in seeds for row in history):
+            axes.plot([], [], style, color=color, label=f"{model}: none")
     _finish(axes, column)
 
 
@@ -171,17 +173,18 @@ def _finish(axes: Axes, label: str) -> None:
     """What all panels over epochs have; says so if there is no line."""
     axes.set(xlabel="epoch", ylabel=label)
     axes.grid(alpha=0.3)
-    if not axes.lines:
+    epochs = [epoch for line in axes.lines for epoch in line.get_xdata()]
+    if axes.lines:
+        axes.legend()
+    if not epochs:
         axes.text(0.5, 0.5, "no finite number", ha="center", transform=axes.transAxes)
         return
-    epochs = [epoch for line in axes.lines for epoch in line.get_xdata()]
     axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if "accuracy" in label:
         axes.set_ylim(-0.03, 1.03)
     elif _spread(line.get_ydata() for line in axes.lines) > _LOG_FROM:
         axes.set_yscale("log")
-    axes.legend()
 
 
 def _spread(columns: Iterable[Iterable[float]]) -> float:

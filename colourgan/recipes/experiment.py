@@ -1,10 +1,10 @@
 """An experiment: the trainings of a recipe, each for every seed, and what their models measure."""
 
 import csv
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +13,13 @@ from torch import Tensor
 
 from colourgan.claims import Claim, Scale
 from colourgan.color import AB_SCALE, decode, lightness_to_grey
-from colourgan.errors import UsageError
+from colourgan.encoders import build_encoder
+from colourgan.errors import Diverged, OtherSettings, UsageError
 from colourgan.evaluate import ImageSet, Measured, load_images, measure_grey, measure_model
-from colourgan.learners import choose_device, read_config
+from colourgan.files import replacing
+from colourgan.learners import choose_device, is_unused, read_config
 from colourgan.metrics import chroma_variance, smooth_regions
-from colourgan.models import load_model
+from colourgan.models import MODEL_NAME, load_model
 
 GREY = "grey"
 PICTURED = 8  # test images in grids and animations
@@ -28,17 +30,17 @@ class Results(NamedTuple):
     ab: model → (N, 2, H, W) in network units, what seed 0 predicts.
 
     Besides those of METRICS there are "smooth_variance" and "smooth_variance_true", see
-    `chroma_variance`, and "mean_a" and "mean_b", an image's mean color in CIE units.
+    `chroma_variance`, and "mean_a" and "mean_b", an image's mean color in CIE units. A seed whose
+    training diverged has NaN everywhere.
     """
 
     images: ImageSet
     values: dict[str, dict[str, Tensor]]
     ab: dict[str, Tensor]
 
-    def per_seed(self, metric: str, models: Sequence[str] = ()) -> dict[str, list[float]]:
-        """model → the metric's mean over the images for each seed; all models unless named."""
-        chosen = models or self.values
-        return {model: self.values[model][metric].mean(1).tolist() for model in chosen}
+    def per_seed(self, metric: str) -> dict[str, list[float]]:
+        """model → the metric's mean over the images for each seed."""
+        return {model: values[metric].mean(1).tolist() for model, values in self.values.items()}
 
     def difference(self, metric: str, model: str, base: str) -> Tensor:
         """(S, N): the metric of one model minus that of another, seed by seed, image by image."""
@@ -73,10 +75,16 @@ class Findings:
 
 
 class Experiment:
-    """Where a recipe trains and draws; finished trainings are kept, broken-off ones go on."""
+    """Where a recipe trains and draws; finished trainings are kept, broken-off ones go on.
+
+    out: its folder; a folder belongs to one recipe. seeds: how often each training is repeated;
+    test_limit: test images at most. Raises UsageError for too few of them, and for another
+    recipe's folder.
+    """
 
     def __init__(
         self,
+        recipe: str,
         out: Path,
         seeds: int = 3,
         test_limit: int = 1000,
@@ -88,9 +96,29 @@ class Experiment:
             raise UsageError(f"seeds must be 1 or more, not {seeds}")
         if test_limit < 2:
             raise UsageError(f"a test needs 2 images or more, not {test_limit}")
-        self.out, self.seeds, self.test_limit = Path(out), seeds, test_limit
+        # Absolute: a path in a run's settings is the same from wherever the command is called.
+        self.out, self.seeds, self.test_limit = Path(out).resolve(), seeds, test_limit
         self.where = {"device": device, "precision": precision, "data_dir": data_dir}
-        self.trained = 0
+        self.runs: list[Path] = []
+        self.diverged: dict[Path, str] = {}
+        self.device = str(choose_device(device))
+        self._claim_folder(recipe)
+
+    def _claim_folder(self, recipe: str) -> None:
+        note = self.out / "recipe.json"
+        if note.exists() and (other := json.loads(note.read_text())["recipe"]) != recipe:
+            raise UsageError(f"{self.out} belongs to recipe {other}: choose another --out")
+        self.note = note, json.dumps({"recipe": recipe}) + "\n"
+
+    def open(self, data: str, size: int, encoders: Sequence[str] = ()) -> None:
+        """Looks at all that could be missing, before anything is trained for hours.
+
+        Raises UsageError and RunError as `load_images` and `build_encoder` do.
+        """
+        watched, data_dir = sys.stderr.isatty(), self.where["data_dir"]
+        self.images = load_images(data, size, self.test_limit, data_dir=data_dir, progress=watched)
+        for encoder in encoders:
+            build_encoder(encoder)
 
     def train(self, name: str, *commands: Callable[..., Path]) -> list[Path]:
         """Trains a model for every seed; returns what the commands return.
@@ -102,34 +130,62 @@ class Experiment:
         return [self._train(name, seed, command) for seed, command in enumerate(each)]
 
     def _train(self, name: str, seed: int, command: Callable[..., Path]) -> Path:
+        if not self.runs:
+            path, text = self.note
+            with replacing(path) as part:
+                part.write_text(text)
         out = self.out / "runs" / f"{name}-seed{seed}"
-        self.trained += 1
-        print(f"training {self.trained}: {name}, seed {seed}", file=sys.stderr)
-        begun = (out / "config.json").exists()
+        self.runs.append(out)
+        print(f"training {len(self.runs)}: {name}, seed {seed}", file=sys.stderr)
+        begun = (out / "config.json").exists() and not is_unused(out)
         try:
             return command(seed=seed, out=out, resume=begun, **self.where)
-        except UsageError as error:
-            if not begun:
-                raise
+        except OtherSettings as error:
             raise UsageError(f"{error}; other settings need another --out") from error
+        except Diverged as error:
+            if not (out / MODEL_NAME).exists():
+                raise
+            self.diverged[out] = f"{name}, seed {seed}, diverged and does not count: {error}."
+            print(self.diverged[out], file=sys.stderr)
+            return out
+
+    def column(self, runs: Sequence[Path], name: str) -> list[list[float]]:
+        """One column of each run's history; NaN throughout for one that diverged."""
+        return [
+            [torch.nan if run in self.diverged else row[name] for row in history(run)]
+            for run in runs
+        ]
 
     def path(self, name: str) -> Path:
         """Where a figure belongs."""
         return self.out / name
 
-    def evaluate(self, models: Mapping[str, list[Path]], data: str, size: int) -> Results:
+    def evaluate(self, models: Mapping[str, list[Path]]) -> Results:
         """Every model on the same test images, beside grey."""
-        watched, data_dir = sys.stderr.isatty(), self.where["data_dir"]
-        images = load_images(data, size, self.test_limit, data_dir=data_dir, progress=watched)
-        device = str(choose_device(self.where["device"]))
-        smooth = smooth_regions(images.L)
-        values, ab = {GREY: _stacked([measure_grey(images)], images, smooth)}, {}
+        smooth = smooth_regions(self.images.L)
+        true = chroma_variance(self.images.true_ab(), smooth)
+        grey = self._values(measure_grey(self.images), smooth, true)
+        values, ab = {GREY: {name: each[None] for name, each in grey.items()}}, {}
         for name, runs in models.items():
-            measured = (measure_model(name, load_model(run), images, device) for run in runs)
-            first = next(measured)
-            ab[name] = first.ab
-            values[name] = _stacked([first, *measured], images, smooth)
-        return Results(images, values, ab)
+            rows = []
+            for run in runs:
+                measured = measure_model(name, load_model(run), self.images, self.device)
+                ab.setdefault(name, measured.ab)
+                rows.append(self._values(measured, smooth, true, run in self.diverged))
+            values[name] = {metric: torch.stack([row[metric] for row in rows]) for metric in grey}
+        return Results(self.images, values, ab)
+
+    def _values(
+        self, measured: Measured, smooth: Tensor, true: Tensor, diverged: bool = False
+    ) -> dict[str, Tensor]:
+        means = (measured.ab * AB_SCALE).mean((2, 3))
+        values = measured.values | {
+            "smooth_variance": chroma_variance(measured.ab, smooth),
+            "smooth_variance_true": true,
+            "mean_a": means[:, 0],
+            "mean_b": means[:, 1],
+        }
+        return {name: each * torch.nan if diverged else each for name, each in values.items()}
 
     def scale(self, findings: Findings) -> Scale:
         """How large the experiment was: its smallest training counts."""
@@ -138,34 +194,12 @@ class Experiment:
         epochs = [len(history(run)) for run in runs]
         return Scale(min(found), min(epochs), self.seeds, len(findings.results.images.L))
 
+    def minutes(self) -> float:
+        """What all of the trainings took, whenever they ran, without their validation."""
+        return sum(row["seconds"] for run in self.runs for row in history(run)) / 60
+
 
 def history(run: Path) -> list[dict[str, float]]:
     """The rows of a run's history.csv, as numbers."""
     with (run / "history.csv").open(newline="") as file:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-
-
-def column(runs: Sequence[Path], name: str) -> list[list[float]]:
-    """One column of each run's history."""
-    return [[row[name] for row in history(run)] for run in runs]
-
-
-def many(function: Callable[..., Path], parents: Sequence[Path], **settings) -> list[partial]:
-    """The same finetuning of several parents, one command each, for `Experiment.train`."""
-    return [partial(function, parent, **settings) for parent in parents]
-
-
-def _stacked(seeds: list[Measured], images: ImageSet, smooth: Tensor) -> dict[str, Tensor]:
-    rows = [each.values | _more(each.ab, images, smooth) for each in seeds]
-    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def _more(ab: Tensor, images: ImageSet, smooth: Tensor) -> dict[str, Tensor]:
-    true = images.true_ab()
-    means = (ab * AB_SCALE).mean((2, 3))
-    return {
-        "smooth_variance": chroma_variance(ab, smooth),
-        "smooth_variance_true": chroma_variance(true, smooth),
-        "mean_a": means[:, 0],
-        "mean_b": means[:, 1],
-    }

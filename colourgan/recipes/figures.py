@@ -3,18 +3,23 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from colourgan.color import decode, encode, lightness_to_grey
+from colourgan.datasets import fit_square
 from colourgan.evaluate import COLUMNS
+from colourgan.images import read_rgb
+from colourgan.models import load_model
 from colourgan.plots import bars, compare_curves, gif, grid
 from colourgan.recipes.experiment import PICTURED, Experiment, Results, history
 
 Figure = tuple[str, str]
 TITLES = {name: heading for name, (heading, _) in COLUMNS.items()} | {
-    "smooth_variance": "ab variance in smooth regions ↓"
+    "smooth_variance": "ab variance in smooth regions"
 }
+SHOWN_EPOCHS = (1, 10, 25, 50, 100)
 
 
 def measure_bars(experiment: Experiment, results: Results, metrics: Sequence[str]) -> Figure:
@@ -24,11 +29,18 @@ def measure_bars(experiment: Experiment, results: Results, metrics: Sequence[str
     return "bars.png", "Means over the seeds; whiskers are standard deviations, dots the seeds."
 
 
-def animation(experiment: Experiment, results: Results, models: Sequence[str]) -> Figure:
-    """colors.gif: the same test images as one model after the other sees them."""
-    frames = [(model, results.pictures(model, range(PICTURED))) for model in models]
-    gif(frames, experiment.path("colors.gif"))
-    return "colors.gif", " → ".join(models)
+def animation(experiment: Experiment, results: Results, states: Sequence[Sequence[str]]) -> Figure:
+    """colors.gif: the same test images in one state after the other, seed 0.
+
+    states: the models of a frame, whose pictures stand side by side.
+    """
+    frames = []
+    for models in states:
+        pictures = [results.pictures(model, range(PICTURED)) for model in models]
+        title = " | ".join(dict.fromkeys(models))
+        frames.append((title, [rgb for row in zip(*pictures, strict=True) for rgb in row]))
+    gif(frames, experiment.path("colors.gif"), columns=4 // len(states[0]) * len(states[0]))
+    return "colors.gif", " → ".join(title for title, _ in frames)
 
 
 def samples(
@@ -54,20 +66,35 @@ def loss_curves(
     return "curves.png", "Means over the seeds, shaded from the lowest to the highest."
 
 
-def over_epochs(
-    experiment: Experiment, name: str, run: Path, epochs: Sequence[int], file: str
-) -> Figure:
-    """Side by side, what a run drew after some of its epochs."""
-    pictures = {epoch: run / "samples" / f"epoch_{epoch:03d}.png" for epoch in epochs}
-    drawn = {epoch: path for epoch, path in pictures.items() if path.exists()}
-    sheet = [_picture(path) for path in drawn.values()]
-    grid([sheet], experiment.path(file), [f"epoch {epoch}" for epoch in drawn])
-    return file, f"{name}: grey, predicted and true after {', '.join(map(str, drawn))} epochs."
+def over_epochs(experiment: Experiment, name: str, run: Path) -> Figure:
+    """Side by side, what a run drew after 1, 10, 25, 50, 100 and the last of its epochs."""
+    last = len(history(run))
+    epochs = [epoch for epoch in SHOWN_EPOCHS if epoch < last] + [last]
+    sheet = [_picture(run / "samples" / f"epoch_{epoch:03d}.png") for epoch in epochs]
+    file = f"{run.name}-epochs.png"
+    grid([sheet], experiment.path(file), [f"epoch {epoch}" for epoch in epochs])
+    count = ", ".join(map(str, epochs))
+    return file, f"{name}, seed 0: grey, predicted and true after {count} epochs."
+
+
+def grey_files(
+    experiment: Experiment, results: Results, runs: Sequence[Path], columns: Sequence[str]
+) -> list[Figure]:
+    """What becomes of test files that are stored without color; no figure if there is none."""
+    files = results.images.greyscale[:PICTURED]
+    if not files:
+        return []
+    size = results.images.L.shape[-1]
+    pictures = [np.asarray(fit_square(read_rgb(file), size)) for file in files]
+    L, _ = encode(torch.tensor(np.stack(pictures)).permute(0, 3, 1, 2))
+    with torch.no_grad():
+        colored = [decode(L, load_model(run)(L)) for run in runs]
+    grey = lightness_to_grey(L).expand(-1, 3, -1, -1)
+    rows = list(zip(grey, *colored, strict=True))
+    grid(rows, experiment.path("grey-files.png"), list(columns))
+    return [("grey-files.png", "Genuinely grey files, which the table leaves out; seed 0.")]
 
 
 def _picture(path: Path) -> Tensor:
     """(3, H, W) in [0, 1]."""
-    with Image.open(path) as image:
-        width, height = image.size
-        data = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
-    return data.view(height, width, 3).permute(2, 0, 1) / 255
+    return torch.tensor(np.asarray(read_rgb(path))).permute(2, 0, 1) / 255

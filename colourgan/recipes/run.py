@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from colourgan.errors import UsageError
+from colourgan.learners import PLACES, read_config
 from colourgan.metrics import summarize
-from colourgan.recipes.experiment import Experiment, Findings, Results, history
+from colourgan.recipes.experiment import Experiment, Findings, Results
 from colourgan.recipes.registry import RECIPES
 from colourgan.report import Report, write_report
 
@@ -47,6 +48,7 @@ def reproduce(
         "encoders": encoders,
     }
     given = {name: value for name, value in wanted.items() if value is not None}
+    given |= {"encoders": tuple(encoders)} if encoders else {}
     published = _published(run)
     for name in given.keys() - published.keys():
         raise UsageError(
@@ -54,24 +56,25 @@ def reproduce(
             f"{', '.join('--' + other.replace('_', '-') for other in published)}"
         )
     out = out or Path("reproductions") / recipe
-    experiment = Experiment(out, seeds, test_limit, device, precision, data_dir)
+    experiment = Experiment(recipe, out, seeds, test_limit, device, precision, data_dir)
     findings = run(experiment, **published | given)
+    smaller, changed = _differences(published, given)
     report = Report(
         recipe=recipe,
         title=_paragraphs(run)[0].rstrip("."),
         source=_source(run),
         description=inspect.getdoc(run),
         scale=experiment.scale(findings)._asdict(),
-        reduced=[_reduction(name, published[name], value) for name, value in given.items()
-                 if value != published[name]],
-        settings=[_setting(name, published[name], given.get(name)) for name in published],
+        reduced=smaller,
+        changed=changed,
+        settings=_settings(published, given) + _training_settings(findings, published),
         rows=_rows(findings.results),
         claims=[claim._asdict() for claim in findings.claims],
         figures=[{"file": file, "caption": caption} for file, caption in findings.figures],
-        notes=findings.notes,
-        minutes=_minutes(out),
-        command=_command(recipe, given | {"seeds": seeds, "test_limit": test_limit}),
-    )  # fmt: skip
+        notes=[*experiment.diverged.values(), *findings.notes],
+        minutes=experiment.minutes(),
+        command=_command(recipe, given, seeds, test_limit, precision),
+    )
     write_report(report, out)
     return report
 
@@ -92,15 +95,28 @@ def _source(run: Callable[..., Findings]) -> str:
     return text.removeprefix("Source: ").split(": ")[0].split(". ")[0].rstrip(".")
 
 
-def _reduction(name: str, published, here) -> str:
-    """In what a run differs from what was published, in words."""
-    if name in ("limit", "epochs"):
-        unit = "training images" if name == "limit" else "epochs"
-        many = "all" if published is None else f"the published {published:,}"
-        return f"{here:,} {unit} of {many}" if _less(here, published) else f"{here:,} {unit}"
-    words = {"size": "pixels a side", "batch_size": "images a batch", "width": "channels at first"}
-    if name in words:
-        return f"{here} {words[name]} instead of {published}"
+def _differences(published: dict, given: dict) -> tuple[list[str], list[str]]:
+    """In what a run is smaller than what was published, and in what else it differs, in words."""
+    smaller, changed = [], []
+    for name, here in given.items():
+        if here != published[name]:
+            few = name in _UNITS and name != "batch_size" and _less(here, published[name])
+            (smaller if few else changed).append(_difference(name, published[name], here))
+    return smaller, changed
+
+
+_UNITS = {
+    "limit": "training images",
+    "epochs": "epochs",
+    "size": "pixels a side",
+    "batch_size": "images a batch",
+    "width": "channels at first",
+}
+
+
+def _difference(name: str, published, here) -> str:
+    if name in _UNITS:
+        return f"{_text(here)} instead of {_text(published)} {_UNITS[name]}"
     return f"{name} {_text(here)} standing in for {_text(published)}"
 
 
@@ -108,13 +124,31 @@ def _less(here: int, published: int | None) -> bool:
     return published is None or here < published
 
 
-def _setting(name: str, published, here) -> dict[str, str]:
-    value = published if here is None else here
-    return {
-        "setting": name.replace("_", " "),
-        "published": _text(published),
-        "here": _text(value),
-    }
+def _settings(published: dict, given: dict) -> list[dict[str, str]]:
+    return [
+        {
+            "setting": name.replace("_", " "),
+            "published": _text(value),
+            "here": _text(given.get(name, value)),
+        }
+        for name, value in published.items()
+    ]
+
+
+def _training_settings(findings: Findings, published: dict) -> list[dict[str, str]]:
+    """What else the models were trained with, from their runs: a row for what all share."""
+    arguments = {name: read_config(runs[0])["arguments"] for name, runs in findings.models.items()}
+    names = dict.fromkeys(name for each in arguments.values() for name in each)
+    rows = []
+    for name in names:
+        values = {m: str(each[name]) for m, each in arguments.items() if name in each}
+        if name in (*PLACES, *published, "encoder", "seed") or not values:
+            continue
+        same = len(set(values.values())) == 1 and len(values) == len(arguments)
+        each = "; ".join(f"{model}: {value}" for model, value in values.items())
+        here = next(iter(values.values())) if same else each
+        rows.append({"setting": name.replace("_", " "), "published": "", "here": here})
+    return rows
 
 
 def _text(value) -> str:
@@ -136,15 +170,11 @@ def _rows(results: Results) -> list[dict]:
     return rows
 
 
-def _minutes(out: Path) -> float:
-    """Of all trainings in the folder, whenever they ran."""
-    runs = [file.parent for file in sorted((out / "runs").glob("*/history.csv"))]
-    return sum(row["seconds"] for run in runs for row in history(run)) / 60
-
-
-def _command(recipe: str, given: dict) -> str:
+def _command(recipe: str, given: dict, seeds: int, test_limit: int, precision: str) -> str:
+    settings = {**given, "seeds": seeds, "test_limit": test_limit}
+    settings |= {} if precision == "auto" else {"precision": precision}
     options = []
-    for name, value in given.items():
-        text = ",".join(value) if isinstance(value, (list, tuple)) else str(value)
+    for name, value in settings.items():
+        text = ",".join(value) if isinstance(value, tuple) else str(value)
         options += [f"--{name.replace('_', '-')}", text]
     return shlex.join(["colourgan", "reproduce", recipe, *options])

@@ -1,0 +1,90 @@
+"""The command line: one short function a command. Nothing heavy is imported before it is needed.
+
+training  the commands that train
+commands  all others
+output    what they say when they are done
+errors    an error → exit code and one line
+"""
+
+import signal
+import sys
+import traceback
+import warnings
+
+import typer
+
+from colourgan.cli.commands import colorize, evaluate, export, list_names, reproduce
+from colourgan.cli.errors import INTERRUPTED, explain
+from colourgan.cli.output import flush
+from colourgan.cli.training import (
+    gan_finetune,
+    pretrain,
+    train_cyclegan,
+    train_encoder,
+    train_generator,
+)
+
+__all__ = [
+    "app",
+    "colorize",
+    "evaluate",
+    "export",
+    "gan_finetune",
+    "list_names",
+    "main",
+    "pretrain",
+    "reproduce",
+    "train_cyclegan",
+    "train_encoder",
+    "train_generator",
+]
+
+app = typer.Typer(
+    name="colourgan",
+    help="Transfer learning for image colorization: pretrain, gan-finetune, evaluate, colorize. "
+    "`colourgan reproduce` repeats published experiments. `colourgan list` names the encoders, "
+    "data sets and other parts to choose from. --debug, anywhere, shows the traceback of an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # brackets in the help are meant as they are
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+for command in (  # in the order of --help
+    pretrain,
+    gan_finetune,
+    train_encoder,
+    train_generator,
+    train_cyclegan,
+    reproduce,
+    evaluate,
+    colorize,
+    export,
+):
+    app.command()(command)
+app.command("list")(list_names)
+
+
+def main() -> None:
+    """Runs the command line; every error a user can cause is one line on stderr."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    signal.signal(signal.SIGTERM, _interrupt)
+    if not debug:  # other libraries' notes to their developers
+        warnings.simplefilter("ignore")
+    try:
+        code = app(arguments, standalone_mode=False, prog_name="colourgan")
+        if code == INTERRUPTED:  # newer Typers turn Ctrl-C into this code
+            raise KeyboardInterrupt
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        code, line = explain(error)
+        print(f"colourgan: {line}", file=sys.stderr)
+    flush()
+    sys.exit(code or 0)
+
+
+def _interrupt(number, frame) -> None:
+    raise KeyboardInterrupt

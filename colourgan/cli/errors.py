@@ -1,0 +1,30 @@
+"""What the command line answers to an error: an exit code and one line."""
+
+import typer
+
+from colourgan.errors import RunError, UsageError
+
+INTERRUPTED = 130  # what shells give for Ctrl-C
+KEPT = (
+    "what was finished is kept; a training goes on with --resume --out RUN, "
+    "`reproduce` by the same command"
+)
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """Exit code and line for an error."""
+    if hasattr(error, "format_message"):  # Typer's own, whose class differs between its versions
+        path = getattr(getattr(error, "ctx", None), "command_path", "colourgan")
+        return 2, f"{error.format_message()} (see {path} --help)"
+    if isinstance(error, UsageError):
+        return 2, str(error)
+    if isinstance(error, RunError):
+        return 1, str(error)
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return INTERRUPTED, f"interrupted: {KEPT}"
+    if isinstance(error, BrokenPipeError):
+        return 1, "the reader of the output went away"
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return 1, "out of memory: use a smaller --batch-size or --size"
+    first = (str(error).splitlines() or [""])[0]
+    return 1, f"failed: {type(error).__name__}: {first} (--debug shows where)"
