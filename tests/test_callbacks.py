@@ -342,8 +342,11 @@ def test_each_weight_scales_its_own_part_of_the_gradient(tmp_path):
     l1 = gradient(l1_weight=1.0, adversarial_weight=0.0)
     adversarial = gradient(l1_weight=0.0, adversarial_weight=1.0)
     assert l1.abs().max() > 0 and adversarial.abs().max() > 0
-    both = gradient(l1_weight=0.985, adversarial_weight=0.015)
-    torch.testing.assert_close(both, 0.985 * l1 + 0.015 * adversarial, atol=1e-7, rtol=1e-4)
+    # A new discriminator hardly says anything: so much weight makes both parts alike in size.
+    weight = (l1.abs().max() / adversarial.abs().max()).item()
+    both = gradient(l1_weight=0.985, adversarial_weight=0.5 * weight)
+    expected = 0.985 * l1 + 0.5 * weight * adversarial
+    torch.testing.assert_close(both, expected, atol=1e-3 * l1.abs().max().item(), rtol=1e-3)
 
 
 def test_the_discriminators_rate_follows_a_schedule_down_to_its_floor():
