@@ -392,13 +392,16 @@ def test_a_training_that_diverged_is_named_and_decides_nothing(data, tmp_path, m
     assert "diverged" in (tmp_path / "report.html").read_text()
 
 
-def test_files_stored_without_color_have_their_own_figure(data, tmp_path):
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_grey_files_have_their_own_figure(mode, reproduced, data, tmp_path):
+    report, _ = reproduced("wasserstein")
+    assert "grey-files.png" not in [figure["file"] for figure in report.figures]
     colored = make_data(tmp_path / "data", train=16, test=6)
-    Image.new("L", (24, 24), 90).save(colored / "test" / "a" / "grey.png")
+    Image.new("L", (24, 24), 90).convert(mode).save(colored / "test" / "a" / "grey.png")
     report = toy("wasserstein", colored, tmp_path / "out")
     assert "grey-files.png" in [figure["file"] for figure in report.figures]
     with Image.open(tmp_path / "out" / "grey-files.png") as picture:
-        assert picture.width > 3 * 96
+        assert picture.width > 3 * 96 and picture.height < 2 * 96  # one row: only that file
 
 
 @pytest.mark.parametrize(

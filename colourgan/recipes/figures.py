@@ -11,6 +11,7 @@ from colourgan.color import decode, encode, lightness_to_grey
 from colourgan.datasets import fit_square
 from colourgan.evaluate import COLUMNS
 from colourgan.images import read_rgb
+from colourgan.metrics import colorfulness
 from colourgan.models import load_model
 from colourgan.plots import bars, compare_curves, gif, grid
 from colourgan.recipes.experiment import PICTURED, Experiment, Results, history
@@ -20,6 +21,7 @@ TITLES = {name: heading for name, (heading, _) in COLUMNS.items()} | {
     "smooth_variance": "ab variance in smooth regions"
 }
 SHOWN_EPOCHS = (1, 10, 25, 50, 100)
+COLORLESS = 1.0  # colorfulness below which a picture stored in color is grey
 
 
 def measure_bars(experiment: Experiment, results: Results, metrics: Sequence[str]) -> Figure:
@@ -80,19 +82,25 @@ def over_epochs(experiment: Experiment, name: str, run: Path) -> Figure:
 def grey_files(
     experiment: Experiment, results: Results, runs: Sequence[Path], columns: Sequence[str]
 ) -> list[Figure]:
-    """What becomes of test files that are stored without color; no figure if there is none."""
-    files = results.images.greyscale[:PICTURED]
-    if not files:
+    """What becomes of test files that are grey themselves; no figure if there is none.
+
+    Some are stored with three equal channels; others, stored with one, are not among the images
+    that are measured.
+    """
+    images = results.images
+    colors = torch.cat([colorfulness(part / 255) for part in images.rgb.split(256)])
+    grey = [images.L[colors < COLORLESS]]
+    for file in images.greyscale:
+        square = np.array(fit_square(read_rgb(file), images.L.shape[-1]))
+        grey.append(encode(torch.tensor(square).permute(2, 0, 1)[None])[0])
+    L = torch.cat(grey)[:PICTURED]
+    if not len(L):
         return []
-    size = results.images.L.shape[-1]
-    pictures = [np.asarray(fit_square(read_rgb(file), size)) for file in files]
-    L, _ = encode(torch.tensor(np.stack(pictures)).permute(0, 3, 1, 2))
     with torch.no_grad():
         colored = [decode(L, load_model(run)(L)) for run in runs]
-    grey = lightness_to_grey(L).expand(-1, 3, -1, -1)
-    rows = list(zip(grey, *colored, strict=True))
+    rows = list(zip(lightness_to_grey(L).expand(-1, 3, -1, -1), *colored, strict=True))
     grid(rows, experiment.path("grey-files.png"), list(columns))
-    return [("grey-files.png", "Genuinely grey files, which the table leaves out; seed 0.")]
+    return [("grey-files.png", "Genuinely grey files, seed 0.")]
 
 
 def _picture(path: Path) -> Tensor:
