@@ -18,7 +18,7 @@ from colourgan.recipes.registry import RECIPES
 
 DRAWN = 5  # colorizations of one photo
 VISIBLE = 1.0  # CIE units: about what the eye can tell apart
-ABOUT_FOUR = (3.0, 16 / 3)  # a quarter under, a third over: as far apart as factors
+ABOUT_FOUR = (3.0, 5.3)  # a quarter under, a third over: as far apart as factors
 
 
 @RECIPES.register("unet-pix2pix-cyclegan")
