@@ -15,6 +15,7 @@ The house; a module imports only from lower floors:
        claims          per-seed numbers → interval → verdict
     2  generators      fastai's DynamicUnet around an encoder, the U-Net of pix2pix: L → ab
        callbacks       Precision, Adversarial, CycleConsistency, EMA
+       distances       two sets of pictures → how far apart networks see them
     3  models          one generator, one safe file
     4  learners        color_learner; one function a training command; the run folder
     5  colorize        any picture in, the same picture in color out
@@ -22,6 +23,7 @@ The house; a module imports only from lower floors:
        options         command-line options that several commands share
     6  report          what an experiment showed: one page, its verdicts from the numbers
     7  recipes         published experiments by name
+       study           encoders × data × method × seeds → one report
     8  cli             one short function a command
 
 Importing colourgan loads no torch: its public names are found when they are first used.

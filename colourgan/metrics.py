@@ -4,6 +4,7 @@ A new metric is one function (pred, target) -> (N,) registered in METRICS; table
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -191,12 +192,32 @@ def bootstrap_interval(
     """
     if differences.ndim != 1 or len(differences) == 0:
         raise ValueError(f"expected shape (N,) with N > 0, got {tuple(differences.shape)}")
-    values, count = differences.detach().cpu().double(), len(differences)
+    return percentile_interval(bootstrap_means(differences, seed, resamples), level)
+
+
+def bootstrap_means(values: Tensor, seed: int = 0, resamples: int = 2000) -> Tensor:
+    """(…, resamples) float64, on the CPU: means over N images drawn with replacement.
+
+    values: (…, N), one value an image. All rows, and all calls with the same seed, see the same
+    draws: the difference of two rows' means is the mean of their paired differences.
+    """
+    count = values.shape[-1]
+    return values.detach().cpu().double() @ _times_drawn(count, seed, resamples).T / count
+
+
+def percentile_interval(means: Tensor, level: float = 0.95) -> tuple[float, float]:
+    """(low, high) that leave out equal shares of `means`, (resamples,), at both ends."""
+    tail = (1 - level) / 2
+    low, high = means.quantile(means.new_tensor([tail, 1 - tail])).tolist()
+    return low, high
+
+
+@lru_cache(maxsize=2)
+def _times_drawn(count: int, seed: int, resamples: int) -> Tensor:
+    """(resamples, count) float64: how often each image is among those drawn."""
     generator = torch.Generator().manual_seed(seed)
     drawn = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
-    means = torch.stack([values[indices].mean() for indices in drawn])
-    tail = (1 - level) / 2
-    return means.quantile(tail).item(), means.quantile(1 - tail).item()
+    return torch.stack([indices.bincount(minlength=count) for indices in drawn]).double()
 
 
 def _mean_colorfulness(ab: Tensor, L: Tensor, factor: float) -> float:

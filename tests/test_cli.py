@@ -11,6 +11,7 @@ from tiny_runs import TRAINING, colourgan, make_data, make_pictures, options
 from colourgan import cli
 from colourgan.encoders import build_encoder
 from colourgan.errors import UsageError
+from colourgan.evaluate import evaluate
 from colourgan.learners import (
     gan_finetune,
     pretrain,
@@ -19,6 +20,7 @@ from colourgan.learners import (
     train_generator,
 )
 from colourgan.recipes import reproduce
+from colourgan.study import study
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,7 @@ COMMANDS = {
     "train-generator": (cli.train_generator, train_generator),
     "train-cyclegan": (cli.train_cyclegan, train_cyclegan),
     "reproduce": (cli.reproduce, reproduce),
+    "study": (cli.study, study),
 }
 
 
@@ -60,7 +63,9 @@ COMMANDS = {
 def test_options_mirror_the_signature(command, function):
     shown = {n: p.default for n, p in inspect.signature(command).parameters.items()}
     meant = {n: p.default for n, p in inspect.signature(function).parameters.items()}
-    shown.pop("context", None)
+    for name in ("context", "status", "report"):  # what is done with a study is no setting of it
+        shown.pop(name, None)
+    meant = {n: ",".join(v) if isinstance(v, tuple) else v for n, v in meant.items()}
     empty = inspect.Parameter.empty
     if function is gan_finetune:  # a resumed run needs no model
         meant["model"] = None
@@ -78,7 +83,7 @@ def test_help_shows_every_option(call, command, monkeypatch):
 
 def cli_parameters(command):
     names = list(inspect.signature(COMMANDS[command][1]).parameters)
-    return [name.replace("_", "-") for name in names if name not in ("model", "recipe")]
+    return [name.replace("_", "-") for name in names if name not in ("model", "recipe", "name")]
 
 
 WASSERSTEIN = ["--objective", "wgan_gp", "--discriminator", "pixelgan"]
@@ -133,6 +138,15 @@ WRONG_USE = {
     "picture": (["colorize", "missing.jpg", "--model", "p", "--out", "c"], "missing.jpg"),
     "format": (["export", "p", "--to", "onnx"], "torchscript"),
     "kind": (["list", "colors"], "encoders"),
+    "distance": (["evaluate", "p", "--data", "data", "--distances", "kidd"], "did you mean 'kid'"),
+    "distances with a gap": (
+        ["evaluate", "p", "--data", "data", "--distances", "fid,"],
+        "--distances 'fid,' leaves a name out",
+    ),
+    "feature encoder": (
+        ["evaluate", "p", "--distances", "frechet", "--feature-encoder", "resnt20"],
+        "did you mean 'resnet20'",
+    ),
     "pickle": (["evaluate", "code.pkl", "--data", "data"], "--trust-pickle"),
 }
 
@@ -176,7 +190,7 @@ def test_ctrl_c_says_what_is_kept_and_how_each_command_goes_on(
     assert (code, out) == (130, "")
     assert err == (
         "colourgan: interrupted: what was finished is kept; a training goes on with "
-        "--resume --out RUN, `reproduce` by the same command\n"
+        "--resume --out RUN, `reproduce` and `study` by the same command\n"
     )
 
 
@@ -237,6 +251,17 @@ def test_evaluate_prints_json_alone_on_stdout(call, folder):
     assert {path.name for path in (folder / "e").iterdir()} == {
         "evaluation.json", "evaluation.png", "evaluation.txt",
     }  # fmt: skip
+
+
+def test_evaluate_measures_the_distances_asked_for(call):
+    code, out, err = call("evaluate", "p", "--distances", " frechet", "--json", "--out", "e")
+    assert code == 0, err
+    assert list(json.loads(out)["rows"][0])[-1] == "frechet"
+    assert "features of resnet20@packaged" in json.loads(out)["notes"][0]
+    shown = inspect.signature(cli.evaluate).parameters
+    meant = inspect.signature(evaluate).parameters
+    assert {"distances", "feature_encoder"} <= shown.keys() & meant.keys()
+    assert shown["feature_encoder"].default == meant["feature_encoder"].default
 
 
 def test_training_works_without_the_test_images(folder, tmp_path):
@@ -301,7 +326,7 @@ def test_list_names_the_parts(call):
     code, out, _ = call("list", "discriminators")
     assert code == 0 and "patchgan" in out
     code, out, _ = call("list")
-    for name in ("mobilenet_v2", "timm:NAME", "stl10", "bce", "within_5", "dynamic_unet"):
+    for name in ("mobilenet_v2", "timm:NAME", "stl10", "bce", "within_5", "lpips", "dynamic_unet"):
         assert name in out
 
 

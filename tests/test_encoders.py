@@ -10,7 +10,7 @@ from tiny_encoders import TIMM, make_classifiers, refused, same_weights
 from torch import nn
 
 from colourgan.color import encode
-from colourgan.encoders import ENCODERS, build_encoder
+from colourgan.encoders import ENCODERS, build_encoder, up_to_resolution
 from colourgan.encoders.architectures import IMAGENET
 from colourgan.encoders.stages import flat, reading_lightness, without_closing_expansion
 from colourgan.errors import UsageError
@@ -236,3 +236,46 @@ class Standardised(nn.Conv2d):
 def test_a_first_layer_that_cannot_be_folded_is_refused(first):
     with pytest.raises(UsageError, match=r"strange does not fit .* cannot read one channel"):
         reading_lightness([first], *IMAGENET, "strange")
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_replicated_lightness_is_what_the_original_reads_up_to_the_border(arch, classifiers):
+    model, path = classifiers[arch]
+    rgb = grey_pictures(48)
+    with torch.no_grad():
+        wanted = original_stages(arch, model)[0](normalised(rgb, arch))
+        stages = build_encoder(f"{arch}@{path}", lightness="replicated").stages.eval()
+        got = stages[0](encode(rgb)[0])
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_summed_kernels_read_network_units_without_normalisation(resnet20):
+    model, path = resnet20
+    L = encode(grey_pictures(24))[0]
+    with torch.no_grad():
+        wanted = model.conv1(L.expand(-1, 3, -1, -1))
+        got = build_encoder(f"resnet20@{path}", lightness="summed").stages[0](L)
+    torch.testing.assert_close(got, wanted)
+
+
+def test_an_unknown_way_to_read_lightness_names_the_others():
+    with pytest.raises(UsageError, match="folded, summed, replicated"):
+        build_encoder("resnet20@none", lightness="averaged")
+
+
+@pytest.mark.parametrize("count, widths", [(2, [16, 24]), (3, [16, 24, 32]), (5, None)])
+def test_the_first_resolutions_of_an_encoder_alone(count, widths):
+    stages = build_encoder("mobilenet_v2@none").stages
+    x, seen = torch.zeros(1, 1, 64, 64), {}
+    for stage in up_to_resolution(stages, count, 64, "mobilenet_v2"):
+        x = stage(x)
+        seen[x.shape[-1]] = x.shape[1]
+    assert list(seen) == [32, 16, 8, 4, 2][:count]
+    assert widths is None or list(seen.values()) == widths
+
+
+@pytest.mark.parametrize("count", [0, 1, 6])
+def test_stages_that_an_encoder_does_not_have(count):
+    stages = build_encoder("mobilenet_v2@none").stages
+    with pytest.raises(UsageError, match=f"has 5 stages at 64×64: use 2 to 5, not {count}"):
+        up_to_resolution(stages, count, 64, "mobilenet_v2")

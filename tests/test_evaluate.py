@@ -10,7 +10,8 @@ from PIL import Image
 from torch import nn
 
 from colourgan import evaluate as module
-from colourgan.color import encode
+from colourgan.color import decode, encode
+from colourgan.distances import DISTANCES, distances_of
 from colourgan.errors import RunError, UsageError
 from colourgan.evaluate import as_json, evaluate, table
 from colourgan.evaluate.text import NAME_WIDTH
@@ -321,6 +322,56 @@ def test_a_new_metric_has_its_column(photos, monkeypatch):
     assert grey.endswith("  0.0000")
     assert row.endswith("  5500000.0000")
     assert len(heading) == len(grey) == len(row)
+
+
+def test_distances_are_columns_of_all_rows(photos, monkeypatch):
+    bluer = lambda pred, target: (pred.rgb / 255.0 - target.rgb / 255.0)[:, 2].mean((1, 2))  # noqa: E731
+    monkeypatch.setitem(DISTANCES, "bluer", bluer)
+    models = {"perfect": Paint(photos), "pale": Paint(photos, 0.5)}
+    evaluation = run(models, photos, distances=["bluer", "frechet"], batch_size=5)
+    rows = rows_of(evaluation)
+    assert list(rows["grey"])[-2:] == ["bluer", "frechet"]
+    apart = [row["frechet"] for row in evaluation.rows]
+    assert apart[0] > apart[2] > apart[1] == pytest.approx(apart[3], abs=0.05 * apart[2])
+    assert rows["perfect"]["bluer"] == pytest.approx(0, abs=1e-4)
+    lines = table(evaluation).splitlines()
+    assert lines[2].endswith("  bluer  Fréchet ↓") and lines[3].endswith(f"  {apart[0]:.3f}")
+    assert json.loads(as_json(evaluation))["rows"] == evaluation.rows
+    assert "distances" not in json.loads(as_json(evaluation))
+
+
+def test_the_distance_is_that_of_the_pictures_as_files_have_them(photos):
+    images = module.load_images(photos, SIZE, progress=False)
+    evaluation = run({"pale": Paint(photos, 0.5)}, photos, distances=["frechet"])
+    grey = decode(images.L, torch.zeros(COUNT, 2, SIZE, SIZE)).mul(255).round()
+    numbers, _ = distances_of(["frechet"], grey.to(torch.uint8), images.rgb)
+    assert evaluation.rows[0]["frechet"] == pytest.approx(numbers["frechet"], rel=1e-4)
+
+
+def test_the_table_says_what_a_distance_is_worth(photos):
+    options = {"distances": ["frechet"], "feature_encoder": "resnet18@none"}
+    notes = run({"a": Plain(0.1)}, photos, **options).notes
+    assert (
+        notes[0] == "Fréchet: distance in the features of resnet18@none, not comparable with FID."
+    )
+    assert notes[1] == "Fréchet: larger the fewer images there are; compare at equal numbers."
+    assert "12 images are too few to fit 512 features" in notes[2]
+    evaluation = run({"a": Plain(0.1)}, photos, distances=["frechet"])
+    assert set(evaluation.notes) <= set(table(evaluation).splitlines())
+    assert json.loads(as_json(evaluation))["notes"] == evaluation.notes
+    assert run({"a": Plain(0.1)}, photos).notes == []
+
+
+def test_distances_that_cannot_be_had_are_known_before_any_image_is_read(photos, monkeypatch):
+    monkeypatch.setattr(module, "load_images", None)
+    with pytest.raises(UsageError, match="did you mean 'frechet'"):
+        run({"a": Plain(0.1)}, photos, distances=["frechet "])
+    with pytest.raises(UsageError, match=r"no encoder weights at missing\.pt"):
+        run({"a": Plain(0.1)}, photos, distances=["frechet"], feature_encoder="resnet20@missing.pt")
+    with pytest.raises(UsageError, match="lpips needs pictures of at least 31×31 pixels"):
+        run({"a": Plain(0.1)}, photos, distances=["lpips"], size=16)
+    with pytest.raises(UsageError, match="size 0 is too small"):
+        run({"a": Plain(0.1)}, photos, distances=["frechet"], size=0)
 
 
 def test_out_holds_table_json_and_picture(photos, tmp_path):

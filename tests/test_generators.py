@@ -13,6 +13,7 @@ from colourgan.color import AB_RANGE
 from colourgan.encoders import ENCODERS, build_encoder
 from colourgan.errors import UsageError
 from colourgan.generators import GENERATORS, BoundedAb, dynamic_unet, splitter
+from colourgan.models import load_model, save_model
 
 
 def pictures(height=32, width=32, count=2):
@@ -214,8 +215,48 @@ def test_decoder_width_scales_the_decoder_alone(encoder):
     assert len({counts["encoder"] for counts in by_width.values()}) == 1
 
 
+def test_decoders_of_one_width_are_alike_whatever_the_encoder():
+    counts = {}
+    for encoder in ("resnet20@none", "mobilenet_v2@none"):
+        generator = dynamic_unet(encoder, 32, blur=True, decoder_channels=12).eval()
+        assert [block.conv2[0].out_channels for block in generator.blocks] == [12] * len(
+            generator.blocks
+        )
+        assert [layer[0].out_channels for layer in generator.middle[-1]] == [12, 12]
+        assert generator(pictures(37, 51)).shape == (2, 2, 37, 51)
+        counts[encoder] = generator.parameter_counts()["decoder"]
+    wide = dynamic_unet("mobilenet_v2@none", 32).parameter_counts()["decoder"]
+    assert max(counts.values()) < 8 * min(counts.values()) < wide
+
+
+def test_fewer_stages_make_a_smaller_generator_of_the_same_kind():
+    sizes = {}
+    for stages in (2, 3, None):
+        generator = dynamic_unet("resnet20@none", 32, encoder_stages=stages).eval()
+        assert generator(pictures(37, 51)).shape == (2, 2, 37, 51)
+        sizes[stages] = len(generator.blocks), generator.parameter_counts()["encoder"]
+    assert sizes[3] == sizes[None] and sizes[2][0] == 1 and sizes[2][1] < sizes[3][1]
+
+
+@pytest.mark.parametrize("lightness", ["folded", "summed", "replicated"])
+def test_a_saved_model_reads_lightness_as_it_was_trained_to(lightness, tmp_path):
+    options = {"encoder_stages": 2, "decoder_channels": 8, "lightness": lightness}
+    generator = dynamic_unet("resnet20@packaged", 16, **options).eval()
+    save_model(generator, tmp_path / "model.safetensors")
+    with torch.no_grad():
+        loaded = load_model(tmp_path / "model.safetensors")
+        assert torch.equal(loaded(pictures(16, 16)), generator(pictures(16, 16)))
+
+
 def test_arguments_are_all_that_a_model_file_needs():
-    options = {"self_attention": True, "blur": True, "decoder_width": 0.5}
+    options = {
+        "self_attention": True,
+        "blur": True,
+        "decoder_width": 0.5,
+        "decoder_channels": None,
+        "encoder_stages": 2,
+        "lightness": "replicated",
+    }
     generator = dynamic_unet("resnet20@none", 48, **options)
     assert generator.arguments == {
         "generator": "dynamic_unet",
@@ -242,6 +283,10 @@ def test_groups_hold_every_parameter_once_the_encoder_first(resnet20):
         ("resnet20", -1, {}, "size -1 is too small"),
         ("resnet20", 32, {"decoder_width": 0}, "decoder width 0 is not between"),
         ("resnet20", 32, {"decoder_width": 5}, "decoder width 5 is not between"),
+        ("resnet20", 32, {"decoder_channels": 2}, "decoder channels 2: give 4 to 1024"),
+        ("resnet20", 32, {"decoder_channels": 8, "decoder_width": 2}, "no decoder width besides"),
+        ("resnet20", 32, {"encoder_stages": 4}, "resnet20 has 3 stages at 32×32: use 2 to 3"),
+        ("resnet20", 32, {"lightness": "mean"}, "folded, summed, replicated"),
         ("timm:convnext_atto", 16, {}, "encoder timm:convnext_atto cannot take 16×16 images"),
         ("resnet2", 32, {}, "did you mean 'resnet20'"),
     ],

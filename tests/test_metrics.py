@@ -12,6 +12,7 @@ from colourgan.metrics import (
     METRICS,
     Colors,
     bootstrap_interval,
+    bootstrap_means,
     colorfulness,
     measure,
     saturation_match,
@@ -249,6 +250,18 @@ def test_bootstrap_interval_repeats_and_narrows():
     inner_low, inner_high = bootstrap_interval(values, resamples=500, level=0.5)
     assert low < inner_low < inner_high < high
     assert bootstrap_interval(torch.full((9,), 2.0)) == (2.0, 2.0)
+
+
+def test_bootstrap_means_are_those_of_images_drawn_one_by_one():
+    values = torch.randn(3, 31, generator=torch.Generator().manual_seed(2)).double()
+    generator = torch.Generator().manual_seed(5)
+    drawn = [torch.randint(31, (31,), generator=generator) for _ in range(200)]
+    expected = torch.stack([values[:, indices].mean(1) for indices in drawn], dim=1)
+    means = bootstrap_means(values, seed=5, resamples=200)
+    torch.testing.assert_close(means, expected, rtol=0, atol=1e-12)
+    ends = expected[1].quantile(0.05).item(), expected[1].quantile(0.95).item()
+    interval = bootstrap_interval(values[1], seed=5, resamples=200, level=0.9)
+    assert interval == pytest.approx(ends, abs=1e-12)
 
 
 @pytest.mark.parametrize("values", [torch.zeros(0), torch.zeros(2, 2)])

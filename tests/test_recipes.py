@@ -18,8 +18,9 @@ from colourgan.errors import Diverged, UsageError
 from colourgan.evaluate import ImageSet
 from colourgan.generators import pix2pix_unet
 from colourgan.learners import read_config
+from colourgan.learners import read_history as history
 from colourgan.recipes import RECIPES, pix2pix, reproduce, stability, transfer
-from colourgan.recipes.experiment import Results, history
+from colourgan.recipes.experiment import Results
 from colourgan.report import read_report, verdict_lines
 
 ENCODERS = {

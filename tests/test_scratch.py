@@ -20,8 +20,8 @@ from colourgan.learners import (
     train_generator,
     training,
 )
+from colourgan.learners import read_history as history
 from colourgan.models import load_model
-from colourgan.recipes.experiment import history
 
 SMALL = {"size": 16, "width": 4, "epochs": 1, "batch_size": 5, "device": "cpu"}
 TINY = {**SMALL, "precision": "fp32", "d_width": 4}

@@ -1,8 +1,10 @@
 """The command line: one short function a command. Nothing heavy is imported before it is needed.
 
 training  the commands that train
+study     the grid of trainings
 commands  all others
 output    what they say when they are done
+lists     several names in one option
 errors    an error → exit code and one line
 """
 
@@ -16,6 +18,7 @@ import typer
 from colourgan.cli.commands import colorize, evaluate, export, list_names, reproduce
 from colourgan.cli.errors import INTERRUPTED, explain
 from colourgan.cli.output import flush
+from colourgan.cli.study import study
 from colourgan.cli.training import (
     gan_finetune,
     pretrain,
@@ -34,6 +37,7 @@ __all__ = [
     "main",
     "pretrain",
     "reproduce",
+    "study",
     "train_cyclegan",
     "train_encoder",
     "train_generator",
@@ -42,7 +46,8 @@ __all__ = [
 app = typer.Typer(
     name="colourgan",
     help="Transfer learning for image colorization: pretrain, gan-finetune, evaluate, colorize. "
-    "`colourgan reproduce` repeats published experiments. `colourgan list` names the encoders, "
+    "`colourgan study` compares encoders, data and methods, `colourgan reproduce` repeats "
+    "published experiments. `colourgan list` names the encoders, "
     "data sets and other parts to choose from. --debug, anywhere, shows the traceback of an error.",
     no_args_is_help=True,
     add_completion=False,
@@ -58,6 +63,7 @@ for command in (  # in the order of --help
     train_generator,
     train_cyclegan,
     reproduce,
+    study,
     evaluate,
     colorize,
     export,

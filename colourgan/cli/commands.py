@@ -6,6 +6,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from colourgan.cli.lists import listed
 from colourgan.cli.output import done
 from colourgan.errors import UsageError
 from colourgan.options import (
@@ -56,23 +57,13 @@ def reproduce(
     from colourgan.report import verdict_lines
 
     out = out or Path("reproductions") / recipe
-    listed = None if encoders is None else _listed(encoders)
+    chosen = None if encoders is None else listed("--encoders", encoders, "ARCH[@WEIGHTS]")
     report = reproduce(
-        recipe, data, size, limit, epochs, batch_size, width, listed, seeds, test_limit, device,
+        recipe, data, size, limit, epochs, batch_size, width, chosen, seeds, test_limit, device,
         precision, out, data_dir,
     )  # fmt: skip
     print("\n".join(verdict_lines(report)))
     done("report", out / "report.html")
-
-
-def _listed(encoders: str) -> list[str]:
-    """The names between the commas."""
-    names = [name.strip() for name in encoders.split(",")]
-    if not all(names):
-        raise UsageError(
-            f"--encoders {encoders!r} leaves a name out: give ARCH[@WEIGHTS], one comma between two"
-        )
-    return names
 
 
 def evaluate(
@@ -90,6 +81,12 @@ def evaluate(
     device: Device = "auto",
     out: Annotated[Path, Option(help="Folder for table and picture.")] = Path("evaluation"),
     data_dir: DataDir = None,
+    distances: Annotated[
+        str | None, Option(help="frechet, fid, kid, lpips, with commas between. [default: none]")
+    ] = None,
+    feature_encoder: Annotated[
+        str, Option(help="ARCH[@WEIGHTS]: in whose features frechet is.")
+    ] = "resnet20@packaged",
     trust_pickle: TrustPickle = False,
 ) -> None:
     """Compare models on test images: a table and a picture."""
@@ -101,10 +98,12 @@ def evaluate(
     if data is None:
         data, data_dir = data_of(models[0], data_dir)
     device = str(choose_device(device))
+    asked = [] if distances is None else listed("--distances", distances, "their names")
     watched = sys.stderr.isatty()
     result = evaluate(
-        loaded, data, size, limit, batch_size, device, seed, data_dir, out, progress=watched
-    )
+        loaded, data, size, limit, batch_size, device, seed, data_dir, out, asked, feature_encoder,
+        progress=watched,
+    )  # fmt: skip
     print(as_json(result) if json else table(result))
     done("table and picture", out / "evaluation.txt", result.picture)
 
@@ -182,6 +181,7 @@ def _registries() -> dict:
     """What can be chosen from: plural → registry."""
     from colourgan.datasets import DATASETS
     from colourgan.discriminators import DISCRIMINATORS
+    from colourgan.distances import DISTANCES
     from colourgan.encoders import ENCODERS
     from colourgan.generators import GENERATORS
     from colourgan.initializations import INITIALIZATIONS
@@ -192,6 +192,6 @@ def _registries() -> dict:
 
     every = (
         ENCODERS, DATASETS, GENERATORS, DISCRIMINATORS, OBJECTIVES, RECONSTRUCTIONS,
-        INITIALIZATIONS, SCHEDULES, METRICS, RECIPES,
+        INITIALIZATIONS, SCHEDULES, METRICS, DISTANCES, RECIPES,
     )  # fmt: skip
     return {registry.kind + "s": registry for registry in every}

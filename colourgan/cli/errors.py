@@ -7,7 +7,7 @@ from colourgan.errors import RunError, UsageError
 INTERRUPTED = 130  # what shells give for Ctrl-C
 KEPT = (
     "what was finished is kept; a training goes on with --resume --out RUN, "
-    "`reproduce` by the same command"
+    "`reproduce` and `study` by the same command"
 )
 
 

@@ -68,6 +68,15 @@ def pretrain(
     self_attention: Annotated[bool, Option(help="One self-attention layer.")] = False,
     blur: Annotated[bool, Option(help="Blur after each enlargement, against checkers.")] = False,
     decoder_width: Annotated[float, Option(help="Channels of the decoder, as a factor.")] = 1.0,
+    decoder_channels: Annotated[
+        int | None, Option(help="Channels of every decoder block. [default: as the encoder's]")
+    ] = None,
+    encoder_stages: Annotated[
+        int | None, Option(help="Resolutions of the encoder that are used. [default: all]")
+    ] = None,
+    lightness: Annotated[
+        str, Option(help="How the encoder reads L: folded, summed or replicated.")
+    ] = "folded",
     ema: Ema = 0.0,
     seed: Seed = 0,
     device: Device = "auto",
@@ -92,6 +101,7 @@ def gan_finetune(
     norm: Annotated[str, Option(help="Its norm: batch, instance, layer, spectral or none.")] = (
         "batch"
     ),
+    d_width: DWidth = 64,
     objective: Objective = "bce",
     real_label: RealLabel = 1.0,
     penalty_weight: PenaltyWeight = 10.0,

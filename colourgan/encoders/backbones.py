@@ -50,14 +50,21 @@ def timm_backbone(name: str, weights: str) -> Backbone:
     return Backbone(_in_order(name, model), origin, mean, std)
 
 
-def _published_at(name: str) -> str | None:
-    """Where timm gets a backbone's weights, None if nowhere; UsageError for an unknown name."""
+def check_name(name: str) -> None:
+    """Raises UsageError for a backbone that timm does not have."""
     import timm
 
     if not timm.is_model(name.split(".", maxsplit=1)[0]):
         near = get_close_matches(name, timm.list_models(), n=1)
         hint = f": did you mean 'timm:{near[0]}'?" if near else ""
         raise UsageError(f"timm has no backbone '{name}'{hint} (timm.list_models() names all)")
+
+
+def _published_at(name: str) -> str | None:
+    """Where timm gets a backbone's weights, None if nowhere; UsageError for an unknown name."""
+    import timm
+
+    check_name(name)
     try:
         config = timm.get_pretrained_cfg(name)
     except RuntimeError as error:  # the backbone is there, but not its weights after the dot

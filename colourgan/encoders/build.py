@@ -9,9 +9,9 @@ from torch import nn
 
 from colourgan.download import download
 from colourgan.encoders.architectures import ENCODERS, Architecture
-from colourgan.encoders.backbones import timm_backbone
+from colourgan.encoders.backbones import check_name, timm_backbone
 from colourgan.encoders.stages import flat, reading_lightness, without_closing_expansion
-from colourgan.encoders.weights import read_weights
+from colourgan.encoders.weights import check_file, read_weights
 from colourgan.errors import RunError, UsageError
 from colourgan.files import file_hash
 
@@ -27,18 +27,19 @@ class Encoder(NamedTuple):
     origin: dict
 
 
-def build_encoder(spec: str, pretrained: bool = True) -> Encoder:
+def build_encoder(spec: str, pretrained: bool = True, lightness: str = "folded") -> Encoder:
     """The encoder written `spec`, as stages that take L.
 
     spec: ARCH (its published weights), ARCH@none (random), ARCH@packaged, ARCH@FILE; ARCH is a name
     of ENCODERS or timm:NAME. pretrained=False builds the same stages without weights, for a model
-    file that brings its own. On grey pictures the stages compute what the original encoder
-    computes, but for the border pixels that zero padding reaches.
+    file that brings its own. lightness: how they read L, see `reading_lightness`. On grey pictures
+    folded and replicated stages compute what the original encoder computes, folded ones but for the
+    border pixels that zero padding reaches.
     Raises UsageError for unknown names and unfit backbones, RunError if weights cannot be had.
     """
-    arch, at, weights = spec.partition("@")
-    if at and not weights:  # such as an unset variable of a shell
-        raise UsageError(f"nothing follows the @ of '{spec}': a file, none or packaged")
+    if pretrained:
+        check_encoder(spec)
+    arch, _, weights = spec.partition("@")
     weights = (weights or "published") if pretrained else "none"
     if arch.startswith("timm:"):
         stages, origin, mean, std = timm_backbone(arch.removeprefix("timm:"), weights)
@@ -47,7 +48,26 @@ def build_encoder(spec: str, pretrained: bool = True) -> Encoder:
         stages, origin = _registered(arch, kind, weights)
         mean, std = kind.mean, kind.std
     stages = without_closing_expansion(stages)
-    return Encoder(reading_lightness(stages, mean, std, arch), {"arch": arch, **origin})
+    stages = reading_lightness(stages, mean, std, arch, lightness)
+    return Encoder(stages, {"arch": arch, **origin})
+
+
+def check_encoder(spec: str) -> None:
+    """Raises UsageError for a name that `build_encoder` does not know or a file that is not there.
+
+    Nothing is built, and no weights are looked for elsewhere.
+    """
+    arch, at, weights = spec.partition("@")
+    if at and not weights:  # such as an unset variable of a shell
+        raise UsageError(f"nothing follows the @ of '{spec}': a file, none or packaged")
+    if arch.startswith("timm:"):
+        check_name(arch.removeprefix("timm:"))
+    else:
+        ENCODERS[arch]
+        if weights == "packaged":
+            _packaged(arch)
+    if weights not in ("", "none", "packaged", "published"):
+        check_file(Path(weights).expanduser())
 
 
 def _registered(arch: str, kind: Architecture, weights: str) -> tuple[list[nn.Module], dict]:
@@ -64,6 +84,10 @@ def weights_file(arch: str, kind: Architecture, weights: str) -> Path:
         return _published(arch, kind)
     if weights != "packaged":
         return Path(weights).expanduser()
+    return _packaged(arch)
+
+
+def _packaged(arch: str) -> Path:
     if arch not in PACKAGED:
         raise UsageError(f"{arch} has no packaged weights: only {', '.join(PACKAGED)} has")
     return Path(str(files("colourgan") / "weights" / PACKAGED[arch]))

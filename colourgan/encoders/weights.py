@@ -29,8 +29,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises UsageError if there is no such file, RunError if it is broken or not of tensors alone.
     """
-    if not path.is_file():
-        raise UsageError(f"no encoder weights at {path}")
+    check_file(path)
     try:
         if path.suffix == ".safetensors":
             weights = load_file(path)
@@ -43,6 +42,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not _is_state_dict(weights):
         raise RunError(f"{path} is no state_dict: a flat dict of named tensors is needed")
     return {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
+
+
+def check_file(path: Path) -> None:
+    """Raises UsageError if there is no file of weights."""
+    if not path.is_file():
+        raise UsageError(f"no encoder weights at {path}")
 
 
 def _is_state_dict(weights) -> bool:

@@ -1,31 +1,36 @@
 """How good models are on test images: one table and one picture for all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
 from torch import nn
 
 from colourgan.color import decode, lightness_to_grey
+from colourgan.distances import FEATURE_ENCODER, check_distances
 from colourgan.errors import RunError, UsageError
+from colourgan.evaluate.distant import Distant
 from colourgan.evaluate.measured import (
     ImageSet,
     Measured,
-    as_measured,
+    as_colorful_as,
+    check_numbers,
     load_images,
     measure_grey,
     measure_model,
 )
 from colourgan.evaluate.text import COLUMNS, Evaluation, as_json, table
 from colourgan.files import replacing
-from colourgan.metrics import bootstrap_interval, saturation_match
+from colourgan.metrics import bootstrap_interval
 from colourgan.plots import grid
 
 __all__ = [
     "COLUMNS",
+    "Distant",
     "Evaluation",
     "ImageSet",
     "Measured",
+    "as_colorful_as",
     "as_json",
     "evaluate",
     "load_images",
@@ -47,6 +52,8 @@ def evaluate(
     seed: int = 0,
     data_dir: Path | None = None,
     out: Path | None = None,
+    distances: Sequence[str] = (),
+    feature_encoder: str = FEATURE_ENCODER,
     progress: bool = True,
 ) -> Evaluation:
     """The metrics of all models on the same test images, beside those of grey (ab = 0).
@@ -59,21 +66,28 @@ def evaluate(
     `device` and put in evaluation mode. data: a name of DATASETS or a folder. size: side of the
     square images in pixels; None: the size that the models were built for. limit: the first so many
     test images, in an order shuffled by `seed`, which also seeds the bootstrap. out: a folder for
-    evaluation.png (grey | each model | true), .json and .txt. All predictions are kept in memory:
-    8·S² bytes an image and model.
+    evaluation.png (grey | each model | true), .json and .txt. distances: names of DISTANCES, for
+    further columns; feature_encoder: ARCH[@WEIGHTS] for "frechet". All predictions are kept in
+    memory: 8·S² bytes an image and model.
 
     Raises UsageError for models of several sizes without `size`, numbers that are too small and
-    data that are not there; RunError for a model that predicts NaN.
+    data or distances that are not there; RunError for a model that predicts NaN and for weights
+    that cannot be had.
     """
     size = _common_size(models) if size is None else size
+    check_numbers(size, limit, batch_size)
+    check_distances(distances, feature_encoder, size)
     images = load_images(data, size, limit, batch_size, seed, data_dir, progress)
-    grey = measure_grey(images)
-    measured = [measure_model(name, model, images, device) for name, model in models.items()]
-    matched, comparisons, left_out = _comparisons(measured, images, seed)
+    distant = Distant(distances, feature_encoder, images, device)
+    grey = distant.add(measure_grey(images))
+    measured = [distant.add(measure_model(*each, images, device)) for each in models.items()]
+    matched, comparisons, left_out = _comparisons(measured, images, seed, distant)
     rows = [each.row() for each in (grey, *measured, *matched)]
     picture = None if out is None else Path(out, "evaluation.png")
     count = len(images.L)
-    evaluation = Evaluation(rows, comparisons, left_out, count, str(data), size, picture)
+    evaluation = Evaluation(
+        rows, comparisons, left_out, count, str(data), size, picture, distant.notes()
+    )
     if picture is not None:
         _draw(measured, images, picture)
         _write(evaluation, picture)
@@ -89,29 +103,21 @@ def _common_size(models: Mapping[str, nn.Module]) -> int:
 
 
 def _comparisons(
-    measured: list[Measured], images: ImageSet, seed: int
+    measured: list[Measured], images: ImageSet, seed: int, distant: Distant
 ) -> tuple[list[Measured], list[dict], list[str]]:
     """Of all pairs of models: the matched rows, the comparisons and why others are left out."""
     matched, comparisons, left_out = [], [], []
     for pair in combinations(measured, 2):
         paler, richer = sorted(pair, key=lambda each: each.row()["colorfulness"])
         try:
-            rival, factor = _matched(paler, richer, images)
+            rival, factor = as_colorful_as(richer, paler, images)
         except RunError as error:
             left_out.append(f"{richer.name} is not compared with {paler.name}: {error}")
             continue
-        matched.append(rival._replace(ab=None))  # those of all pairs would fill the memory
+        # The ab of all pairs would fill the memory.
+        matched.append(distant.add(rival)._replace(ab=None))
         comparisons.append(_comparison(paler, richer, rival, factor, seed))
     return matched, comparisons, left_out
-
-
-def _matched(paler: Measured, richer: Measured, images: ImageSet) -> tuple[Measured, float]:
-    """The less colorful model made as colorful as the other, and the factor that does it."""
-    if len(images.L) < 2:
-        raise RunError("one image gives no interval")
-    factor = saturation_match(paler.ab, images.L, richer.row()["colorfulness"])
-    name = f"{paler.name} ×{factor:.2f} (as colorful as {richer.name})"
-    return as_measured(name, paler.ab * factor, images), factor
 
 
 def _comparison(

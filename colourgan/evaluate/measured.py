@@ -13,7 +13,7 @@ from colourgan.color import decode, encode, to_lab
 from colourgan.datasets import cached_images, dataset_root, test_files
 from colourgan.errors import RunError, UsageError
 from colourgan.generators import SMALLEST
-from colourgan.metrics import Colors, measure, summarize
+from colourgan.metrics import Colors, measure, saturation_match, summarize
 
 
 class ImageSet(NamedTuple):
@@ -41,14 +41,17 @@ class ImageSet(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """ab: (N, 2, S, S) in network units; values: what `metrics.measure` gives, (N,) each."""
+    """ab: (N, 2, S, S) in network units; values: what `metrics.measure` gives, (N,) each;
+    distances: numbers of the whole set, if `evaluate` was asked for them.
+    """
 
     name: str
     ab: Tensor | None
     values: dict[str, Tensor]
+    distances: dict[str, float] | None = None
 
     def row(self) -> dict:
-        return {"name": self.name, **summarize(self.values)}
+        return {"name": self.name, **summarize(self.values), **(self.distances or {})}
 
 
 def load_images(
@@ -61,7 +64,7 @@ def load_images(
     progress: bool = True,
 ) -> ImageSet:
     """The test images of a data set as `evaluate` takes them; see its arguments and errors."""
-    _check(size, limit, batch_size)
+    check_numbers(size, limit, batch_size)
     files = test_files(dataset_root(data, data_dir))
     random.Random(seed).shuffle(files)
     # Pictures without color are part of a published test set.
@@ -83,7 +86,8 @@ def measure_model(name: str, generator: nn.Module, images: ImageSet, device: str
     return as_measured(name, _predicted(name, generator, images, device), images)
 
 
-def _check(size: int, limit: int | None, batch_size: int) -> None:
+def check_numbers(size: int, limit: int | None, batch_size: int) -> None:
+    """Raises UsageError for one that is too small."""
     wanted = (("size", size, SMALLEST), ("limit", limit, 1), ("batch size", batch_size, 1))
     for what, value, least in wanted:
         if value is not None and value < least:
@@ -110,3 +114,16 @@ def as_measured(name: str, ab: Tensor, images: ImageSet) -> Measured:
         pred = Colors(to_lab(L, ab[rows]), decode(L, ab[rows]))
         parts.append(measure(pred, Colors(to_lab(*encode(rgb)), rgb / 255)))
     return Measured(name, ab, {key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+
+
+def as_colorful_as(richer: Measured, paler: Measured, images: ImageSet) -> tuple[Measured, float]:
+    """`paler` with its ab multiplied until it is as colorful as `richer`, and the factor.
+
+    The factor is below 1 if it is not the paler one. Raises RunError if there is none, or only one
+    image, which gives no interval.
+    """
+    if len(images.L) < 2:
+        raise RunError("one image gives no interval")
+    factor = saturation_match(paler.ab, images.L, richer.row()["colorfulness"])
+    name = f"{paler.name} ×{factor:.2f} (as colorful as {richer.name})"
+    return as_measured(name, paler.ab * factor, images), factor

@@ -1,6 +1,7 @@
 """An evaluation in words: the table, a sentence for each pair of models, JSON."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import NamedTuple
@@ -17,6 +18,10 @@ COLUMNS = {
     "colorfulness_true": ("true", ".1f"),
     "delta_colorfulness": ("differs ↓", ".1f"),
     "within_5": ("within 5 ↑", ".1%"),
+    "frechet": ("Fréchet ↓", ".3f"),
+    "fid": ("FID ↓", ".1f"),
+    "kid": ("KID ↓", ".4f"),
+    "lpips": ("LPIPS ↓", ".4f"),
 }
 LEGEND = (
     "L1: of a and b / 110. ΔE: CIEDE2000. colorfulness: Hasler and Süsstrunk's, 0 is grey.\n"
@@ -29,7 +34,7 @@ _LEAST_RELATIVE = 0.0005
 
 
 class Evaluation(NamedTuple):
-    """rows: one dict a table row, "name" and then what `metrics.summarize` gives.
+    """rows: one dict a table row, "name", what `metrics.summarize` gives, the distances.
 
     comparisons: one dict a pair of models. "model" is the name of the more colorful one, "base" the
     other's, "against" the row of the other with its ab multiplied by "factor"; "l1_difference" is
@@ -37,7 +42,7 @@ class Evaluation(NamedTuple):
     "interval" its 95 % bootstrap interval [low, high] over images; "relative" and
     "relative_interval" are the same as shares of that row's L1. left_out: a sentence for each pair
     that could not be compared. count: test images; size: their side in pixels; picture: the file of
-    the grid, if one was wanted.
+    the grid, if one was wanted. notes: sentences about the distances.
     """
 
     rows: list[dict]
@@ -47,6 +52,7 @@ class Evaluation(NamedTuple):
     data: str
     size: int
     picture: Path | None
+    notes: Sequence[str] = ()
 
 
 def table(evaluation: Evaluation) -> str:
@@ -60,12 +66,17 @@ def table(evaluation: Evaluation) -> str:
     size = f"{evaluation.size}×{evaluation.size}"
     title = f"{evaluation.data}, test images: {evaluation.count:,} of {size} pixels"
     sentences = [*map(_sentence, evaluation.comparisons), *evaluation.left_out]
-    return "\n".join([title, "", *aligned(cells), "", LEGEND, "", *sentences]).rstrip()
+    legend = [LEGEND, *evaluation.notes]
+    return "\n".join([title, "", *aligned(cells), "", *legend, "", *sentences]).rstrip()
 
 
 def as_json(evaluation: Evaluation) -> str:
-    """The same as a JSON object: "rows", "comparisons", "left_out", "images", "data", "size"."""
+    """The same as a JSON object: "rows", "comparisons", "left_out", "images", "data", "size", and
+    "notes" if there are any.
+    """
     content = evaluation._asdict()
+    if not content["notes"]:
+        del content["notes"]
     content["images"] = content.pop("count")
     del content["picture"]
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

@@ -4,11 +4,11 @@ from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
-from fastai.layers import ConvLayer, PixelShuffle_ICNR, ResBlock, SelfAttention
+from fastai.layers import BatchNorm, ConvLayer, PixelShuffle_ICNR, ResBlock, SelfAttention
 from fastai.vision.models.unet import DynamicUnet, UnetBlock
 from torch import Tensor, nn
 
-from colourgan.encoders import build_encoder
+from colourgan.encoders import build_encoder, up_to_resolution
 from colourgan.errors import UsageError
 from colourgan.generators.base import GENERATORS, SMALLEST, BoundedAb
 
@@ -29,6 +29,7 @@ class ColorUnet(nn.Module):
         self_attention: bool = False,
         blur: bool = False,
         decoder_width: float = 1.0,
+        decoder_channels: int | None = None,
     ):
         super().__init__()
         unet = DynamicUnet(encoder, 2, (size, size), blur=blur, self_attention=self_attention)
@@ -40,13 +41,16 @@ class ColorUnet(nn.Module):
         self.blocks = nn.ModuleList(m for m in layers if isinstance(m, UnetBlock))
         for block in self.blocks:
             block.hook = None
-        if decoder_width != 1:
-            _set_width(self.blocks, decoder_width, self.middle[-1][-1][0].out_channels)
+        widths = _widths(self.blocks, decoder_width, decoder_channels)
+        if decoder_channels:
+            self.middle = _middle(self.middle[0].num_features, decoder_channels)
+        if widths:
+            _set_widths(self.blocks, widths, self.middle[-1][-1][0].out_channels)
         if self_attention and not any(isinstance(m, SelfAttention) for m in self.modules()):
             # DynamicUnet places it in the third block from the end, if there is one.
             self.blocks[0].conv2.append(SelfAttention(self.blocks[0].conv2[0].out_channels))
         channels = self.blocks[-1].conv2[0].out_channels
-        self.enlarge, self.join, self.head = _closing(layers, channels, decoder_width)
+        self.enlarge, self.join, self.head = _closing(layers, channels, bool(widths))
         self.bound = BoundedAb()
 
     def forward(self, L: Tensor) -> Tensor:
@@ -96,10 +100,24 @@ def _resized(x: Tensor, like: Tensor) -> Tensor:
     return x
 
 
-def _set_width(blocks: nn.ModuleList, width: float, channels: int) -> None:
-    """Rebuilds the decoder's blocks with `width` times their channels."""
-    for block in blocks:
-        wanted = max(4, round(block.conv2[0].out_channels * width))
+def _widths(blocks: nn.ModuleList, factor: float, channels: int | None) -> list[int] | None:
+    """How many channels each block shall have; None for what DynamicUnet gave them."""
+    if channels:
+        return [channels] * len(blocks)
+    if factor == 1:
+        return None
+    return [max(4, round(block.conv2[0].out_channels * factor)) for block in blocks]
+
+
+def _middle(features: int, channels: int) -> nn.Sequential:
+    """DynamicUnet's two convolutions at the lowest resolution, `channels` wide."""
+    first, second = (ConvLayer(wide, channels, norm_type=None) for wide in (features, channels))
+    return nn.Sequential(BatchNorm(features), nn.ReLU(), nn.Sequential(first, second))
+
+
+def _set_widths(blocks: nn.ModuleList, widths: list[int], channels: int) -> None:
+    """Rebuilds the decoder's blocks with so many channels each; `channels` come in."""
+    for block, wanted in zip(blocks, widths, strict=True):
         skip = block.bn.num_features
         attention = any(isinstance(m, SelfAttention) for m in block.conv2)
         has_blur = any(isinstance(m, nn.AvgPool2d) for m in block.shuf)
@@ -110,12 +128,12 @@ def _set_width(blocks: nn.ModuleList, width: float, channels: int) -> None:
         channels = wanted
 
 
-def _closing(layers: list[nn.Module], channels: int, width: float) -> tuple[nn.Module, ...]:
+def _closing(layers: list[nn.Module], channels: int, rebuilt: bool) -> tuple[nn.Module, ...]:
     """What follows the blocks: enlarging to the input's size, joining with L, the 1×1 head."""
     enlarge = next((m for m in layers if isinstance(m, PixelShuffle_ICNR)), nn.Identity())
     join = next(m for m in layers if isinstance(m, ResBlock))
     head = layers[-2]
-    if width != 1:
+    if rebuilt:
         if not isinstance(enlarge, nn.Identity):
             enlarge = PixelShuffle_ICNR(channels, norm_type=None)
         join = ResBlock(1, channels + 1, channels + 1, norm_type=None)
@@ -131,19 +149,34 @@ def dynamic_unet(
     self_attention: bool = False,
     blur: bool = False,
     decoder_width: float = 1.0,
+    decoder_channels: int | None = None,
+    encoder_stages: int | None = None,
+    lightness: str = "folded",
 ) -> ColorUnet:
     """A ColorUnet around the encoder written `encoder` (see `build_encoder`), for size×size images.
 
-    Its attributes `arguments` and `origin` are what a model file needs to build it again. Raises
-    UsageError if the encoder cannot take that size.
+    decoder_width: factor on the decoder's channels, which follow the encoder's; decoder_channels:
+    as many in every block instead, so that decoders of different encoders are alike;
+    encoder_stages: how many of the encoder's resolutions are used, None for all; lightness: how it
+    reads L, see `reading_lightness`. Its attributes `arguments` and `origin` are what a model file
+    needs to build it again. Raises UsageError if the encoder cannot take that size or has fewer
+    stages.
     """
     if size < SMALLEST:
         raise UsageError(f"size {size} is too small: at least {SMALLEST} pixels are needed")
     if not 0.1 <= decoder_width <= 4:
         raise UsageError(f"decoder width {decoder_width} is not between 0.1 and 4")
-    stages, origin = build_encoder(encoder, pretrained)
+    if decoder_channels is not None and (decoder_width != 1 or not 4 <= decoder_channels <= 1024):
+        raise UsageError(
+            f"decoder channels {decoder_channels}: give 4 to 1024, and no decoder width besides"
+        )
+    stages, origin = build_encoder(encoder, pretrained, lightness)
     try:
-        model = ColorUnet(stages, size, self_attention, blur, decoder_width)
+        if encoder_stages is not None:
+            stages = up_to_resolution(stages, encoder_stages, size, origin["arch"])
+        model = ColorUnet(stages, size, self_attention, blur, decoder_width, decoder_channels)
+    except UsageError:
+        raise
     except (RuntimeError, ValueError, IndexError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
@@ -156,6 +189,9 @@ def dynamic_unet(
         "self_attention": self_attention,
         "blur": blur,
         "decoder_width": decoder_width,
+        "decoder_channels": decoder_channels,
+        "encoder_stages": encoder_stages,
+        "lightness": lightness,
     }
     model.origin = origin
     return model.train()

@@ -5,7 +5,7 @@ from colourgan.learners.encoder import train_encoder
 from colourgan.learners.export import export
 from colourgan.learners.finetune import data_of, gan_finetune
 from colourgan.learners.pretrain import pretrain
-from colourgan.learners.runs import PLACES, is_unused, read_config
+from colourgan.learners.runs import PLACES, is_unused, read_config, read_history
 from colourgan.learners.scratch import train_cyclegan, train_generator
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "is_unused",
     "pretrain",
     "read_config",
+    "read_history",
     "train_cyclegan",
     "train_encoder",
     "train_generator",

@@ -33,11 +33,15 @@ def color_learner(
     path: Path | str | None = None,
     opt_func: Callable = Adam,
     reconstruction: str = "l1",
+    decoder_channels: int | None = None,
+    encoder_stages: int | None = None,
+    lightness: str = "folded",
 ) -> Learner:
     """A fastai Learner that colors, as `unet_learner` segments: generator, L1, Adam, precision.
 
     dls: DataLoaders of (L, ab), see `color_dataloaders`; encoder: ARCH[@WEIGHTS]; opt_func: called
-    with wd=weight_decay besides what fastai gives it; reconstruction: a name of RECONSTRUCTIONS.
+    with wd=weight_decay besides what fastai gives it; reconstruction: a name of RECONSTRUCTIONS;
+    decoder_channels, encoder_stages, lightness: see `dynamic_unet`.
     Frozen, it trains the decoder alone. Raises UsageError or RunError as `build_encoder` does.
     """
     generator = GENERATORS["dynamic_unet"](
@@ -46,6 +50,9 @@ def color_learner(
         self_attention=self_attention,
         blur=blur,
         decoder_width=decoder_width,
+        decoder_channels=decoder_channels,
+        encoder_stages=encoder_stages,
+        lightness=lightness,
     )
     opt_func = partial(opt_func, wd=weight_decay)
     return generator_learner(dls, generator, opt_func, lr, precision, path, reconstruction)

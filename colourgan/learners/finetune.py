@@ -23,6 +23,7 @@ def gan_finetune(
     data: str | None = None,
     discriminator: str = "patchgan",
     norm: str = "batch",
+    d_width: int = 64,
     objective: str = "bce",
     real_label: float = 1.0,
     penalty_weight: float = 10.0,
@@ -58,8 +59,8 @@ def gan_finetune(
     wgan_gp's gradient penalty; lr, d_lr: Adam's rates of generator and discriminator, both with
     beta1 and beta2; weight_decay: of the generator; d_steps: discriminator steps a generator step,
     g_steps: the other way round; schedule: of both rates, a name of SCHEDULES or (the generator's
-    only) "one-cycle", with its decay_steps in batches and a lowest rate; norm: of the
-    discriminator; the rest as in `pretrain`.
+    only) "one-cycle", with its decay_steps in batches and a lowest rate; norm, d_width: of
+    the discriminator, its norm and the channels of its first layer; the rest as in `pretrain`.
     Raises UsageError and RunError.
     """
     if epochs < 1:
@@ -76,7 +77,7 @@ def gan_finetune(
     resolve_precision(precision, where)  # before a run folder is made
     generator = load_model(file).to(where)
     size = generator.arguments["size"]
-    opponent = DISCRIMINATORS[discriminator](size, norm)
+    opponent = DISCRIMINATORS[discriminator](size, norm, d_width)
     dls = color_dataloaders(data, size, batch_size, limit, augmentation, where, data_dir)
     adam = partial(Adam, mom=beta1, sqr_mom=beta2, eps=1e-8, wd=weight_decay)
     learn = generator_learner(dls, generator, adam, lr, precision)

@@ -34,6 +34,9 @@ def pretrain(
     self_attention: bool = False,
     blur: bool = False,
     decoder_width: float = 1.0,
+    decoder_channels: int | None = None,
+    encoder_stages: int | None = None,
+    lightness: str = "folded",
     ema: float = 0.0,
     seed: int = 0,
     device: str = "auto",
@@ -49,8 +52,9 @@ def pretrain(
     frozen_epochs, in which only the decoder trains; lr: the decoder's highest, the encoder gets
     lr × encoder_lr_ratio; weight_decay, beta2, eps: Adam's, by default fastai's choice (as
     published: 0, .999 and 1e-8); schedule: "one-cycle" or a name of SCHEDULES, over each of the two
-    phases, with its decay_steps in batches; reconstruction: a name of RECONSTRUCTIONS; ema: decay
-    of the average of weights that is saved, 0 for none.
+    phases, with its decay_steps in batches; reconstruction: a name of RECONSTRUCTIONS;
+    decoder_width to lightness: see `dynamic_unet`; ema: decay of the average of weights that is
+    saved, 0 for none.
     Raises UsageError and RunError.
     """
     size = native_size(data) if size is None else size
@@ -80,6 +84,9 @@ def pretrain(
         precision,
         opt_func=partial(Adam, sqr_mom=beta2, eps=eps),
         reconstruction=reconstruction,
+        decoder_channels=decoder_channels,
+        encoder_stages=encoder_stages,
+        lightness=lightness,
     )
     average = EMA(ema) if ema else None
     learn.add_cbs([average] if average else [])

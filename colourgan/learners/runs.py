@@ -74,7 +74,7 @@ class Run:
             )
         for name, value in arguments.items():
             kept = config["arguments"].get(name)
-            if name not in PLACES and value != kept:
+            if name not in PLACES and _without_folder(value) != _without_folder(kept):
                 option = "--" + name.replace("_", "-")
                 raise OtherSettings(
                     f"{path} was started with {option} {kept}: a resumed run keeps it"
@@ -164,6 +164,12 @@ def arguments_of(signature: dict) -> dict:
     }
 
 
+def _without_folder(value):
+    """ARCH@FILE with no more than the file's name: where it lies may change, too."""
+    arch, at, weights = value.partition("@") if isinstance(value, str) else ("", "", "")
+    return f"{arch}@{Path(weights).name}" if at else value
+
+
 def new_folder(name: str) -> Path:
     """runs/NAME, or runs/NAME-2, -3, … if that is taken."""
     name = name.replace(":", "-")
@@ -180,6 +186,12 @@ def read_config(path: Path) -> dict:
         return json.loads(file.read_text())
     except ValueError as error:
         raise RunError(f"{file} is damaged: {error}") from error
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of a run's history.csv, one an epoch, as numbers."""
+    with (path / "history.csv").open(newline="") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
 def random_state() -> dict:

@@ -1,6 +1,5 @@
 """An experiment: the trainings of a recipe, each for every seed, and what their models measure."""
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from colourgan.encoders import build_encoder
 from colourgan.errors import Diverged, OtherSettings, UsageError
 from colourgan.evaluate import ImageSet, Measured, load_images, measure_grey, measure_model
 from colourgan.files import replacing
-from colourgan.learners import choose_device, is_unused, read_config
+from colourgan.learners import choose_device, is_unused, read_config, read_history
 from colourgan.metrics import chroma_variance, smooth_regions
 from colourgan.models import MODEL_NAME, load_model
 
@@ -152,7 +151,7 @@ class Experiment:
     def column(self, runs: Sequence[Path], name: str) -> list[list[float]]:
         """One column of each run's history; NaN throughout for one that diverged."""
         return [
-            [torch.nan if run in self.diverged else row[name] for row in history(run)]
+            [torch.nan if run in self.diverged else row[name] for row in read_history(run)]
             for run in runs
         ]
 
@@ -191,15 +190,9 @@ class Experiment:
         """How large the experiment was: its smallest training counts."""
         runs = [run for runs in findings.models.values() for run in runs]
         found = [read_config(run)["found"]["train_images"] for run in runs]
-        epochs = [len(history(run)) for run in runs]
+        epochs = [len(read_history(run)) for run in runs]
         return Scale(min(found), min(epochs), self.seeds, len(findings.results.images.L))
 
     def minutes(self) -> float:
         """What all of the trainings took, whenever they ran, without their validation."""
-        return sum(row["seconds"] for run in self.runs for row in history(run)) / 60
-
-
-def history(run: Path) -> list[dict[str, float]]:
-    """The rows of a run's history.csv, as numbers."""
-    with (run / "history.csv").open(newline="") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        return sum(row["seconds"] for run in self.runs for row in read_history(run)) / 60

@@ -11,10 +11,11 @@ from colourgan.color import decode, encode, lightness_to_grey
 from colourgan.datasets import fit_square
 from colourgan.evaluate import COLUMNS
 from colourgan.images import read_rgb
+from colourgan.learners import read_history
 from colourgan.metrics import colorfulness
 from colourgan.models import load_model
 from colourgan.plots import bars, compare_curves, gif, grid
-from colourgan.recipes.experiment import PICTURED, Experiment, Results, history
+from colourgan.recipes.experiment import PICTURED, Experiment, Results
 
 Figure = tuple[str, str]
 TITLES = {name: heading for name, (heading, _) in COLUMNS.items()} | {
@@ -63,14 +64,14 @@ def loss_curves(
     experiment: Experiment, models: Mapping[str, Sequence[Path]], columns: Sequence[str]
 ) -> Figure:
     """curves.png: a panel a column of the histories, a line a model."""
-    histories = {name: [history(run) for run in runs] for name, runs in models.items()}
+    histories = {name: [read_history(run) for run in runs] for name, runs in models.items()}
     compare_curves(histories, columns, experiment.path("curves.png"))
     return "curves.png", "Means over the seeds, shaded from the lowest to the highest."
 
 
 def over_epochs(experiment: Experiment, name: str, run: Path) -> Figure:
     """Side by side, what a run drew after 1, 10, 25, 50, 100 and the last of its epochs."""
-    last = len(history(run))
+    last = len(read_history(run))
     epochs = [epoch for epoch in SHOWN_EPOCHS if epoch < last] + [last]
     sheet = [_picture(run / "samples" / f"epoch_{epoch:03d}.png") for epoch in epochs]
     file = f"{run.name}-epochs.png"
