@@ -178,7 +178,7 @@ def test_ctrl_c_ends_all_processes_and_loses_nothing(data, tmp_path):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    error = process.communicate(timeout=60)[1]
+    error = process.communicate(timeout=300)[1]
     assert process.returncode == 130
     assert error.splitlines()[-1].startswith("colourgan: interrupted: what was finished is kept")
     assert "Traceback" not in error

@@ -101,13 +101,19 @@ def study(
     with replacing(out / NOTE) as part:
         part.write_text(json.dumps(arguments | {"threads": found.threads}, indent=2) + "\n")
     run(found, jobs)
-    page = report(arguments, out)
-    failed = [t for t in found.trainings if found.state(t) == FAILED]
-    if failed:
+    if any(found.state(t) == NOT_DONE for t in found.trainings):
         raise RunError(
-            f"{len(failed)} of {len(found.trainings)} trainings failed, the first: "
-            f"{failed[0].name}: {found.failure(failed[0])}; the report of the others is {page}"
+            f"a process of study {name} ended before its work was done (see {out / 'logs'}): the "
+            "same command goes on"
         )
+    failed = [t for t in found.trainings if found.state(t) == FAILED]
+    text = f"{len(failed)} of {len(found.trainings)} trainings failed"
+    text += f", the first: {failed[0].name}: {found.failure(failed[0])}" if failed else ""
+    if len(failed) == len(found.trainings):
+        raise RunError(text)
+    page = report(arguments, out)
+    if failed:
+        raise RunError(f"{text}; the report of the others is {page}")
     return page
 
 

@@ -221,9 +221,10 @@ def _check(settings: Settings) -> None:
     for name in ("encoders", "data", "methods", "tunings", "stages", "lightness", "decoders"):
         if not getattr(settings, name):
             raise UsageError(f"{name}: a study needs at least one")
-    for what, value in (("seeds", settings.seeds), ("epochs", settings.epochs)):
-        if value < 1:
-            raise UsageError(f"{what} must be 1 or more, not {value}")
+    for name in ("seeds", "epochs", "gan_epochs"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be 1 or more, not {value}")
     _check_words("tuning", settings.tunings, TUNINGS)
     _check_words("lightness", settings.lightness, LIGHTNESS)
     _check_numbers("stages", settings.stages, "all")

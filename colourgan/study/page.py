@@ -7,7 +7,7 @@ from statistics import fmean
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from colourgan.evaluate import COLUMNS, ImageSet
+from colourgan.evaluate import COLUMNS, ImageSet, measure_grey
 from colourgan.evaluate.text import LEGEND
 from colourgan.files import replacing
 from colourgan.study.cells import DONE, FAILED, NOT_DONE, Cell
@@ -98,6 +98,8 @@ def html(
             _place(names[place], group, groups, known, runs, images.get(place))
             for place, group in places(found).items()
         ],
+        grey=[f"{names[place]}, {_grey(each)}" for place, each in images.items()],
+        absent=sum(cell.state != DONE for cell in cells),
         methods=_methods(found),
         legend=LEGEND,
         missing=MISSING,
@@ -134,17 +136,27 @@ def _facts(cells: Sequence[Cell], found: Sequence[Entry]) -> list[tuple[int, str
 
 
 def _unfinished(found: Sequence[Entry], names: Mapping[Place, str]) -> list[dict]:
-    """Each cell that is not done, and why."""
+    """What is not done, and why: an item for all seeds of which the same is to be said."""
+    seeds: dict[tuple[str, str, str], list[int]] = {}
+    for entry in found:
+        for cell in entry.cells:
+            if cell.state != DONE:
+                name = f"{entry.label}, {names[entry.place]}"
+                seeds.setdefault((name, cell.state, cell.reason), []).append(cell.seed)
     return [
         {
-            "name": f"{entry.label}, {names[entry.place]}, seed {cell.seed}",
-            "state": cell.state,
-            "reason": cell.reason,
+            "name": f"{name}, seed{'s' * (len(each) > 1)} {', '.join(map(str, each))}",
+            "state": state,
+            "reason": reason,
         }
-        for entry in found
-        for cell in entry.cells
-        if cell.state != DONE
+        for (name, state, reason), each in seeds.items()
     ]
+
+
+def _grey(images: ImageSet) -> str:
+    """What no color at all scores, in words."""
+    row = measure_grey(images).row()
+    return f"no color at all (ab = 0): L1 {row['l1']:.4f}, ΔE {row['delta_e']:.2f}"
 
 
 def _columns(found: Sequence[Entry]) -> list[dict]:

@@ -182,12 +182,24 @@ def _work(study: Study, parent: int | None = None) -> None:
     """Takes one training after the other that nobody else works on, until none is left."""
     tried: set[str] = set()
     while True:
-        open_ = [t for t in study.trainings if t.run not in tried and study.state(t) == NOT_DONE]
-        if not open_:
+        left = [t for t in study.trainings if not _is_over(study, t, tried)]
+        if not left:
             return
-        ready = [t for t in open_ if t.needs is None or study.is_done(t.needs)]
+        ready = [t for t in left if t.needs is None or study.is_done(t.needs)]
         if not any(_take(study, training, tried, parent) for training in ready):
             time.sleep(_WAIT)  # others work on what is left, or on what it needs
+
+
+def _is_over(study: Study, training: Training, tried: set[str]) -> bool:
+    """Whether there is nothing more to do for it: it is done, or it or what it needs failed."""
+    return study.state(training) != NOT_DONE or _is_hopeless(study, training, tried)
+
+
+def _is_hopeless(study: Study, training: Training | None, tried: set[str]) -> bool:
+    """Whether this process has tried it, or what it needs, and not succeeded."""
+    if training is None or study.is_done(training):
+        return False
+    return training.run in tried or _is_hopeless(study, training.needs, tried)
 
 
 def _take(study: Study, training: Training, tried: set[str], parent: int | None) -> bool:
