@@ -58,6 +58,7 @@ demo: $(INSTALLED)
 	@echo "Your own: $(BIN)/colourgan colorize PHOTO --model $(DEMO)/gan --out colored"
 
 # A home of their own, and a proxy that nobody answers at: no test can touch yours, or the network.
+# The files of tests are spread over the cores, each file on one, as its tests share what they train.
 test: $(INSTALLED)
 	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && env -u COLUMNS \
 		HOME="$$home" XDG_CACHE_HOME="$$home/.cache" XDG_CONFIG_HOME="$$home/.config" \
@@ -66,7 +67,7 @@ test: $(INSTALLED)
 		MPLCONFIGDIR="$$home/matplotlib" MPLBACKEND=Agg \
 		http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 all_proxy=http://127.0.0.1:9 \
 		no_proxy=127.0.0.1,localhost \
-		$(BIN)/python -m pytest
+		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

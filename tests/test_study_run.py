@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 import torch
 from test_resume import KILL_AT_BATCH, KILL_AT_RENAME
-from tiny_runs import colourgan, make_data
+from tiny_runs import colourgan, make_data, make_pictures
 
 from colourgan.cli import main
 from colourgan.errors import RunError, UsageError
 from colourgan.evaluate import evaluate
 from colourgan.learners import gan_finetune, pretrain
 from colourgan.models import load_model
-from colourgan.study import read_arguments, report, status_of, study
+from colourgan.study import defaults, read_arguments, status_of, study
 from colourgan.study.costs import flops, peak_memory
 from colourgan.study.table import COST_COLUMNS
 
@@ -64,7 +64,8 @@ def whole(one_thread, data, tmp_path_factory):
 def begin(out):
     """Makes a study of one thread a training, whatever machine it runs on."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "study.json").write_text(json.dumps({"threads": 1}))
+    arguments = defaults() | {"name": "toy", "out": None, "threads": 1}
+    (out / "study.json").write_text(json.dumps(arguments, default=str))
 
 
 def command(data, out, *more, **changed):
@@ -173,7 +174,13 @@ def test_ctrl_c_ends_all_processes_and_loses_nothing(data, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("from colourgan.cli import main\nif __name__ == '__main__': main()")
     words = [sys.executable, "-W", "ignore", str(script), *command(data, out, "--jobs", "2")]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        words,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it for &
+    )
     while not any(out.glob("runs/*/trained.json")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
@@ -270,7 +277,8 @@ WRONG = {
     "jobs": (["--jobs", "0"], "jobs"),
     "test": (["--test-limit", "1"], "2 images"),
     "distance": (["--distances", "fit"], "fid"),
-    "report of nothing": (["--report"], "no finished cell"),
+    "report of nothing": (["--report"], "holds no study"),
+    "precision": (["--precision", "int8"], "bf16"),
 }
 
 
@@ -287,16 +295,40 @@ def test_a_folder_without_a_study_says_so(tmp_path):
         read_arguments(tmp_path)
 
 
-def test_report_of_a_study_that_has_just_begun(data, tmp_path):
-    begin(tmp_path)
-    with pytest.raises(UsageError, match="no finished cell"):
-        report(read_arguments_of(data), tmp_path)
+def test_status_of_a_study_that_is_not_there(call, tmp_path):
+    code, out, err = call("study", "toy", "--out", tmp_path, "--status")
+    assert (code, out) == (2, "") and "holds no study" in err and err.count("\n") == 1
 
 
-def read_arguments_of(data):
-    from colourgan.study import defaults
+def test_photos_that_were_added_are_measured_and_old_cells_with_them(data, tmp_path, capsys):
+    photos = make_data(tmp_path / "photos", train=16, test=6)
+    small = TOY | {"seeds": 1, "methods": ["l1"], "encoders": ["resnet20@none"], "epochs": 1}
+    out = tmp_path / "growing"
+    study("toy", data=[str(photos)], out=out, **small)
+    before = results(out).l1.tolist()
+    make_pictures(photos / "test", 8, seed=5)
+    capsys.readouterr()
+    study("toy", data=[str(photos)], out=out, **small)
+    assert "training images" not in capsys.readouterr().err  # nothing is trained again
+    assert results(out).l1.tolist() != before
 
-    return defaults() | TOY | {"name": "toy", "data": [data]}
+
+def test_when_nothing_succeeds_the_reason_is_said(data, tmp_path):
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"nothing")
+    given = TOY | {"seeds": 1, "encoders": [f"resnet20@{weights}"]}
+    with pytest.raises(
+        RunError, match=r"2 of 2 trainings failed, the first: .*weights\.pt"
+    ) as caught:
+        study("toy", data=[data], out=tmp_path / "failing", **given)
+    assert "report" not in str(caught.value)
+
+
+def test_settings_of_the_last_call_are_kept_and_said(whole, call):
+    _, _, err = call("study", "toy", "--out", whole, "--report")
+    assert err.startswith(
+        f"{whole} was last called as: colourgan study toy --encoders resnet20@none"
+    )
 
 
 def test_flops_are_two_a_multiplication():
@@ -310,8 +342,8 @@ def test_flops_are_two_a_multiplication():
 def test_peak_memory_forgets_an_earlier_peak():
     if not Path("/proc/self/clear_refs").exists():
         return
-    with peak_memory() as large:
+    with peak_memory("cpu") as large:
         torch.ones(50_000_000).sum()
-    with peak_memory() as small:
+    with peak_memory("cpu") as small:
         pass
     assert large["peak_memory_mb"] - small["peak_memory_mb"] > 150

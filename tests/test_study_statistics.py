@@ -275,7 +275,8 @@ def test_a_gan_is_compared_with_its_parent_at_the_same_saturation():
     assert (found.a.method, found.b.method) == ("l1 as colorful as gan", "gan")
     rival = as_matched(cells[0])
     assert rival.values is cells[0].matched and rival.state == DONE
-    assert not (rival.matched or rival.costs or rival.distances or rival.history)
+    assert rival.distances == cells[0].matched_distances != cells[0].distances
+    assert not (rival.matched or rival.matched_distances or rival.costs or rival.history)
     assert compare_with_matched(seeds_of("a"), "l1") is None
 
 

@@ -45,7 +45,8 @@ def test_a_gan_cell_has_a_row_more_at_matched_saturation():
     assert [matched[name] for name in same] == [model[name] for name in same]
     values = {name: matched[name] for name in summarize(cell.matched)}
     assert values == summarize(cell.matched) and values["l1"] != model["l1"]
-    assert not {*COST_COLUMNS, "frechet"} & matched.keys()
+    assert matched["frechet"] == cell.matched_distances["frechet"] != model["frechet"]
+    assert not {*COST_COLUMNS} & matched.keys()
 
 
 def test_a_cell_that_failed_keeps_its_row_and_its_reason():
@@ -113,7 +114,7 @@ def test_every_pair_of_one_data_set_is_compared_by_every_metric_with_a_direction
     metrics = {"l1", "psnr", "ssim", "delta_e", "delta_colorfulness", "within_5", "frechet"}
     assert set(table["metric"]) == metrics <= {*LOWER_IS_BETTER, *HIGHER_IS_BETTER}
     per_place = table.groupby(["data", "size", "metric"]).size().unstack()
-    rivals = dict.fromkeys(metrics, 4) | {"delta_colorfulness": 0, "frechet": 0}
+    rivals = dict.fromkeys(metrics, 4) | {"delta_colorfulness": 0}
     for metric in metrics:  # 8 configurations: 28 pairs, and 4 GANs beside their rivals
         assert per_place[metric].tolist() == [28 + rivals[metric]] * 2
     assert not table.duplicated(["data", "metric", "a", "b"]).any()

@@ -56,16 +56,16 @@ def tiny_cell(
     factors = dict(zip(FACTORS, chosen, strict=True))
     run = f"{crc32(repr((chosen, seed)).encode()):08x}"
     if state != DONE:
-        return Cell(factors, seed, run, state, reason or REASON, {}, {}, {}, {}, [])
+        return Cell(factors, seed, run, state, reason or REASON, {}, {}, {}, {}, {}, [])
     gan = method.startswith("gan")
     hardness = torch.randn(images, generator=_random(data, size)).double()
     values = _values(hardness, _random(run), level, spread)
     matched = _values(hardness, _random(run, "matched"), level * 1.02, spread) if gan else {}
     history = [_epoch(epoch, level, gan) for epoch in range(EPOCHS)]
     costs = _COSTS | ({"discriminator_parameters": 660_000.0} if gan else {})
-    return Cell(
-        factors, seed, run, state, "", values, matched, {"frechet": 100 * level}, costs, history
-    )
+    distances = {"frechet": 100 * level}
+    rival = {"frechet": 102 * level} if gan else {}
+    return Cell(factors, seed, run, state, "", values, matched, distances, rival, costs, history)
 
 
 def tiny_grid(count=48):
@@ -88,6 +88,7 @@ _FAILED = {
     "values": {},
     "matched": {},
     "distances": {},
+    "matched_distances": {},
     "costs": {},
     "history": [],
 }

@@ -1,5 +1,6 @@
 """The command that compares encoders, data sets and methods by a grid of trainings."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,9 @@ def study(
     data: Annotated[str, Option(help="Data sets' names or folders.")] = "cifar10",
     methods: Annotated[str, Option(help="l1, l2, gan, gan:OBJECTIVE.")] = "l1,gan",
     sizes: Annotated[str, Option(help="Sides in pixels. [default: the data set's own]")] = "",
-    seeds: Annotated[int, Option(help="How often every training is repeated.")] = 3,
+    seeds: Annotated[
+        int, Option(help="How often every training but an encoder's is repeated.")
+    ] = 3,
     tunings: Annotated[
         str, Option(help="unfrozen, discriminative, gradual, frozen: how the encoder learns.")
     ] = "unfrozen",
@@ -71,15 +74,17 @@ def study(
     """Train and measure a grid of models: encoders × data × methods × seeds; write a report.
 
     Called again it keeps what is finished, goes on with what was broken off and tries again what
-    failed; options that are left out are those of the last call. The same command in a second
-    terminal shares the work.
+    failed; options that are left out are those of the last call, which study.json in its folder
+    holds. The same command in a second terminal shares the work.
     """
+    from colourgan.study import read_arguments, status_of, study
     from colourgan.study import report as write_report
-    from colourgan.study import status_of, study
 
+    folder = out or Path("studies") / name
+    if status or report:
+        read_arguments(folder)  # says so if there is no study
     options = dict(context.params)
     del options["status"], options["report"]
-    folder = out or Path("studies") / name
     options = _listed(_kept(options, folder, context))
     if status:
         print("\n".join(status_of(options, folder)))
@@ -93,16 +98,19 @@ LISTS = ("encoders", "data", "methods", "tunings", "stages", "lightness", "decod
 
 
 def _kept(options: dict, folder: Path, context: typer.Context) -> dict:
-    """The options, those not given taken from an earlier call."""
-    from colourgan.study import NOTE, read_arguments
+    """The options, those not given taken from the last call, which is said."""
+    from colourgan.study import NOTE, command_line, read_arguments
 
     if not (folder / NOTE).is_file():
         return options
     kept = read_arguments(folder)
-    for name in options.keys() & kept.keys():
-        if context.get_parameter_source(name).name != "COMMANDLINE" and name not in ("out", "jobs"):
-            options[name] = kept[name]
-    return options
+    given = {
+        name
+        for name in options
+        if context.get_parameter_source(name).name == "COMMANDLINE" or name in ("out", "jobs")
+    }
+    print(f"{folder} was last called as: {command_line(kept)}", file=sys.stderr)
+    return options | {name: value for name, value in kept.items() if name not in given}
 
 
 def _listed(options: dict) -> dict:

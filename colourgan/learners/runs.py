@@ -74,7 +74,9 @@ class Run:
             )
         for name, value in arguments.items():
             kept = config["arguments"].get(name)
-            if name not in PLACES and _without_folder(value) != _without_folder(kept):
+            if name in ("encoder", "arch"):
+                value, kept = _without_folder(value), _without_folder(kept)
+            if name not in PLACES and value != kept:
                 option = "--" + name.replace("_", "-")
                 raise OtherSettings(
                     f"{path} was started with {option} {kept}: a resumed run keeps it"
@@ -164,10 +166,10 @@ def arguments_of(signature: dict) -> dict:
     }
 
 
-def _without_folder(value):
+def _without_folder(encoder: str) -> str:
     """ARCH@FILE with no more than the file's name: where it lies may change, too."""
-    arch, at, weights = value.partition("@") if isinstance(value, str) else ("", "", "")
-    return f"{arch}@{Path(weights).name}" if at else value
+    arch, at, weights = encoder.partition("@")
+    return f"{arch}@{Path(weights).name}" if at else encoder
 
 
 def new_folder(name: str) -> Path:

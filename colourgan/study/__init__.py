@@ -2,12 +2,14 @@
 
 import inspect
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import torch
+
+from colourgan.callbacks import resolve_precision
 from colourgan.distances import DISTANCES, FEATURE_ENCODER, check_distances
 from colourgan.errors import RunError, UsageError
 from colourgan.evaluate import ImageSet, measure_grey
@@ -16,7 +18,7 @@ from colourgan.learners import PLACES, choose_device
 from colourgan.learners.runs import arguments_of
 from colourgan.study.cells import DONE, FACTORS, FAILED, NOT_DONE, Cell
 from colourgan.study.grid import TUNINGS, Settings, grid, wanted
-from colourgan.study.measure import Test
+from colourgan.study.measure import Test, forget_images
 from colourgan.study.run import Study, run, status_lines
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "NOT_DONE",
     "TUNINGS",
     "Cell",
+    "command_line",
+    "defaults",
     "read_arguments",
     "report",
     "status_of",
@@ -79,19 +83,22 @@ def study(
     names or folders; methods: "l1", "l2", "gan" or "gan:OBJECTIVE", which finetunes the L1 cell of
     the same kind; sizes in pixels, none for the data set's own; seeds 0, 1, …; tunings:
     "unfrozen" (one learning rate), "discriminative" (the encoder's is a tenth), "gradual" (the
-    same after a first epoch with a frozen encoder) or "frozen" (the encoder does not learn from
-    L1); stages: how many of the encoder's are used, or "all"; lightness: how it reads L; decoders:
-    "encoder" for the widths that it brings about, or a number of channels, the same for all.
+    same after a first epoch with a frozen encoder) or "frozen" (of the encoder only batch norm
+    learns from L1; a GAN then trains all of it); stages: how many of the encoder's are used, or
+    "all"; lightness: how it reads L; decoders: "encoder" for the widths that it brings about, or a
+    number of channels, the same for all. An encoder is trained once, with seed 0: differences
+    between seeds are those of what follows.
 
     limit to lr and ema to augmentation are those of `pretrain` and `gan_finetune`; gan_epochs: None
     for as many as before; norm: of the discriminator, "layer" where wgan_gp meets "batch";
     encoder_*: of the encoders that are trained, size None for their data's own. test_limit: test
     images at most; distances: names of DISTANCES; feature_encoder: whose features "frechet" uses.
 
-    jobs: trainings side by side, each with as many threads as its share of the cores when the study
-    began. out: its folder, None for studies/NAME; what is finished there is kept, what was broken
-    off goes on, by any number of processes. Raises UsageError for wrong words, RunError if a cell
-    failed, after all others are done and the report is written.
+    jobs: trainings side by side, each with its share of torch's threads when the study began; a
+    script that asks for more than one must guard its call by `if __name__ == "__main__"`. out: its
+    folder, None for studies/NAME; what is finished there is kept, what was broken off goes on, by
+    any number of processes. Raises UsageError for wrong words, and RunError if a cell failed, once
+    all others are done and the report is written.
     """
     arguments = arguments_of(locals())
     out = Path(out or Path("studies") / name).resolve()
@@ -101,19 +108,25 @@ def study(
     with replacing(out / NOTE) as part:
         part.write_text(json.dumps(arguments | {"threads": found.threads}, indent=2) + "\n")
     run(found, jobs)
-    if any(found.state(t) == NOT_DONE for t in found.trainings):
-        raise RunError(
-            f"a process of study {name} ended before its work was done (see {out / 'logs'}): the "
-            "same command goes on"
-        )
+    return _concluded(found, arguments, out)
+
+
+def _concluded(found: Study, arguments: dict, out: Path) -> Path:
+    """Writes the report of whatever is done; RunError if that is not all."""
+    cells = wanted(_settings(arguments), found.trainings)
+    page = report(arguments, out) if any(map(found.is_done, cells)) else None
+    told = f"; the report of the others is {page}" if page else ""
     failed = [t for t in found.trainings if found.state(t) == FAILED]
-    text = f"{len(failed)} of {len(found.trainings)} trainings failed"
-    text += f", the first: {failed[0].name}: {found.failure(failed[0])}" if failed else ""
-    if len(failed) == len(found.trainings):
-        raise RunError(text)
-    page = report(arguments, out)
     if failed:
-        raise RunError(f"{text}; the report of the others is {page}")
+        first = f"{failed[0].name}: {found.failure(failed[0])}"
+        raise RunError(
+            f"{len(failed)} of {len(found.trainings)} trainings failed, the first: {first}{told}"
+        )
+    if not all(map(found.is_done, cells)):
+        raise RunError(
+            f"a process ended before its work was done (see {out / 'logs'}): the same command "
+            f"goes on{told}"
+        )
     return page
 
 
@@ -126,17 +139,18 @@ def opened(arguments: dict, out: Path) -> Study:
         raise UsageError(f"jobs must be 1 or more, not {arguments['jobs']}")
     if arguments["test_limit"] < 2:
         raise UsageError(f"a test needs 2 images or more, not {arguments['test_limit']}")
-    settings = _settings(arguments)
-    trainings = grid(settings)
+    trainings = grid(_settings(arguments))
+    forget_images()
     for distance in arguments["distances"]:
         DISTANCES[distance]
     place = Path(arguments["data_dir"]).expanduser() if arguments["data_dir"] else None
-    device = str(choose_device(arguments["device"]))
+    device = choose_device(arguments["device"])
+    resolve_precision(arguments["precision"], device)
     test = Test(
         arguments["test_limit"],
         tuple(arguments["distances"]),
         arguments["feature_encoder"],
-        device,
+        str(device),
         place,
     )
     where = {"device": arguments["device"], "data_dir": place}
@@ -155,7 +169,7 @@ def _threads(out: Path, jobs: int) -> int:
     note = out / NOTE
     if note.is_file():
         return json.loads(note.read_text())["threads"]
-    return max(1, (os.cpu_count() or 1) // jobs)
+    return max(1, torch.get_num_threads() // jobs)
 
 
 def read_arguments(out: Path) -> dict:

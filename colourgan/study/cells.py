@@ -21,10 +21,10 @@ class Cell(NamedTuple):
     folder. state: DONE, FAILED or NOT_DONE; reason: why it failed. values: metric → (N,) float64,
     one value a test image, the same images for all cells of one data set and size. matched: of a
     GAN cell, those of its L1 parent whose ab are multiplied until it is as colorful as this cell.
-    distances: "frechet", "fid", "kid", "lpips", of all test images together. costs: parameters of
-    encoder, decoder and discriminator, "flops" of one image forward, training "images_per_second"
-    and "seconds", "peak_memory_mb". history: the rows of history.csv. All of these are empty unless
-    it is DONE.
+    distances, matched_distances: "frechet", "fid", "kid", "lpips", each of all test images. costs:
+    parameters of encoder, decoder and discriminator, "flops" of one image forward, training
+    "images_per_second" and "seconds", "peak_memory_mb". history: the rows of history.csv. All of
+    these are empty unless it is DONE.
     """
 
     factors: dict[str, str]
@@ -35,5 +35,6 @@ class Cell(NamedTuple):
     values: dict[str, Tensor]
     matched: dict[str, Tensor]
     distances: dict[str, float]
+    matched_distances: dict[str, float]
     costs: dict[str, float]
     history: list[dict[str, float]]

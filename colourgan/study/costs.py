@@ -14,21 +14,22 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @contextmanager
-def peak_memory() -> Iterator[dict[str, float]]:
-    """Fills {"peak_memory_mb"} when the block ends: of the GPU if there is one, else resident.
+def peak_memory(device: str) -> Iterator[dict[str, float]]:
+    """Fills {"peak_memory_mb"} when the block ends: of a CUDA device, else resident.
 
     Resident memory is the whole process', with Python and libraries; MB are 10^6 bytes. Where the
     system cannot forget an earlier peak (not Linux), it is the highest since the process began.
     """
     found: dict[str, float] = {}
-    on_gpu = torch.cuda.is_available()
+    on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):
             _RESET.write_text("5")  # proc(5): resets the peak resident set size
     yield found
-    found["peak_memory_mb"] = (torch.cuda.max_memory_allocated() if on_gpu else _resident()) / 1e6
+    peak = torch.cuda.max_memory_allocated(device) if on_gpu else _resident()
+    found["peak_memory_mb"] = peak / 1e6
 
 
 def _resident() -> float:

@@ -57,8 +57,15 @@ def as_matched(cell: Cell) -> Cell:
     Its method is "l1 as colorful as gan". It has no costs and no history: nobody trained it.
     """
     factors = cell.factors | {"method": f"l1 as colorful as {cell.factors['method']}"}
-    values = {"values": cell.matched, "matched": {}, "distances": {}, "costs": {}, "history": []}
-    return cell._replace(factors=factors, **values)
+    return cell._replace(
+        factors=factors,
+        values=cell.matched,
+        matched={},
+        distances=cell.matched_distances,
+        matched_distances={},
+        costs={},
+        history=[],
+    )
 
 
 def short_names(configurations: Iterable[Configuration]) -> dict[Configuration, str]:

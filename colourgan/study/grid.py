@@ -5,14 +5,17 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
 
 from colourgan.datasets import DATASETS, native_size
+from colourgan.datasets.loaders import Augment
+from colourgan.discriminators import NORMS
 from colourgan.encoders import ENCODERS, LIGHTNESS, check_encoder
 from colourgan.errors import UsageError
 from colourgan.files import file_hash
+from colourgan.generators import SMALLEST
 from colourgan.learners import PLACES, gan_finetune, pretrain, train_encoder
 from colourgan.objectives import OBJECTIVES
 from colourgan.study.cells import FACTORS
@@ -21,6 +24,20 @@ TUNINGS = ("unfrozen", "discriminative", "gradual", "frozen")
 TRAINED = "trained:"
 ADAPTED = "adapted"
 _HASH_DIGITS = 12
+_LEAST = dict.fromkeys(
+    (
+        "seeds",
+        "limit",
+        "epochs",
+        "batch_size",
+        "gan_epochs",
+        "gan_batch_size",
+        "d_width",
+        "encoder_limit",
+        "encoder_epochs",
+    ),
+    1,
+) | {"encoder_size": SMALLEST, "l1_weight": 0, "lr": 0, "gan_lr": 0}
 
 
 @dataclass(frozen=True)
@@ -74,7 +91,9 @@ class Training:
         signature = inspect.signature(self.command).parameters
         every = {name: each.default for name, each in signature.items()}
         every |= {**dict(self.arguments), "seed": self.seed}
-        shown = {name: _content(v) for name, v in every.items() if name not in (*PLACES, "resume")}
+        shown = {name: v for name, v in every.items() if name not in (*PLACES, "resume")}
+        for name in shown.keys() & {"encoder", "arch"}:
+            shown[name] = with_content(shown[name])
         needs = self.needs.run if self.needs else None
         text = json.dumps([self.command.__name__, shown, needs], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
@@ -121,9 +140,9 @@ def grid(settings: Settings) -> list[Training]:
     for seed, (data, size), encoder, treatment, method in parts:
         cell = _cell(settings, seed, data, size, encoder, treatment, method)
         for training in _with_needs(cell):
-            known = found.get(training.run)
-            if known is None or known.factors is None:
-                found[training.run] = training
+            known = found.setdefault(training.run, training)
+            if known.factors != training.factors:
+                raise UsageError(f"'{known.name}' and '{training.name}' are the same training")
     return list(found.values())
 
 
@@ -206,11 +225,20 @@ def _encoder_training(settings: Settings, factors: dict[str, str]) -> Training |
     return Training(train_encoder, tuple(arguments.items()))
 
 
-def _content(value):
+def with_content(encoder: str) -> str:
     """ARCH@FILE with the file's hash for its path: a study may move, its weights may not change."""
-    arch, at, weights = value.partition("@") if isinstance(value, str) else ("", "", "")
+    arch, _, weights = encoder.partition("@")
     file = Path(weights).expanduser()
-    return f"{arch}@{file_hash(file)}" if at and file.is_file() else value
+    if not file.is_file():
+        return encoder
+    state = file.stat()
+    return f"{arch}@{_hash(file, state.st_mtime_ns, state.st_size)}"
+
+
+@lru_cache
+def _hash(file: Path, modified: int, size: int) -> str:
+    """Of a file that may be large, once for all cells."""
+    return file_hash(file)
 
 
 def _check(settings: Settings) -> None:
@@ -221,14 +249,21 @@ def _check(settings: Settings) -> None:
     for name in ("encoders", "data", "methods", "tunings", "stages", "lightness", "decoders"):
         if not getattr(settings, name):
             raise UsageError(f"{name}: a study needs at least one")
-    for name in ("seeds", "epochs", "gan_epochs"):
+    for name, least in _LEAST.items():
         value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise UsageError(f"{name} must be 1 or more, not {value}")
+        if value is not None and value < least:
+            raise UsageError(f"{name} must be {least} or more, not {value}")
+    for size in settings.sizes:
+        if size < SMALLEST:
+            raise UsageError(f"size {size} is too small: at least {SMALLEST} pixels are needed")
+    if not 0 <= settings.ema < 1:
+        raise UsageError(f"the decay of an average must be from 0 to below 1, not {settings.ema}")
+    NORMS[settings.norm]
+    Augment(settings.augmentation)
     _check_words("tuning", settings.tunings, TUNINGS)
     _check_words("lightness", settings.lightness, LIGHTNESS)
-    _check_numbers("stages", settings.stages, "all")
-    _check_numbers("decoder", settings.decoders, "encoder")
+    _check_numbers("stages", settings.stages, "all", 2)
+    _check_numbers("decoder", settings.decoders, "encoder", 4)
     for method in settings.methods:
         kind, colon, objective = method.partition(":")
         if kind == "gan" and colon:
@@ -246,10 +281,10 @@ def _check_words(what: str, words: Iterable[str], choices: Sequence[str]) -> Non
             raise UsageError(f"unknown {what} '{word}': choices: {', '.join(choices)}")
 
 
-def _check_numbers(what: str, words: Iterable[str], other: str) -> None:
+def _check_numbers(what: str, words: Iterable[str], other: str, least: int) -> None:
     for word in words:
-        if word != other and not word.isdecimal():
-            raise UsageError(f"unknown {what} '{word}': {other} or a number")
+        if word != other and not (word.isdecimal() and int(word) >= least):
+            raise UsageError(f"unknown {what} '{word}': {other} or a number from {least}")
 
 
 def _check_data(data: str) -> None:

@@ -1,5 +1,6 @@
 """One finished cell on its test images: every metric, image by image, and what it cost."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,7 +18,7 @@ from colourgan.learners import read_config, read_history
 from colourgan.models import load_model
 from colourgan.study.cells import DONE, Cell
 from colourgan.study.costs import flops
-from colourgan.study.grid import Training
+from colourgan.study.grid import Training, with_content
 
 MEASURED = "measured.safetensors"
 TRAINED = "trained.json"
@@ -41,12 +42,13 @@ class Test(NamedTuple):
         """Measures distances from those images, whose features are kept in memory."""
         return _distant(self, data, size)
 
-    def what(self) -> dict:
-        """What the numbers depend on."""
+    def what(self, data: str, size: str) -> dict:
+        """What the numbers depend on, the images themselves among it: a folder may change."""
+        encoder = with_content(self.feature_encoder) if "frechet" in self.distances else None
         return {
-            "limit": self.limit,
+            "images": _fingerprint(data, int(size), self.limit, self.data_dir),
             "distances": sorted(self.distances),
-            "feature_encoder": self.feature_encoder if "frechet" in self.distances else None,
+            "feature_encoder": encoder,
         }
 
 
@@ -56,24 +58,40 @@ def _images(data: str, size: int, limit: int, data_dir: Path | None) -> ImageSet
 
 
 @lru_cache(maxsize=4)
+def _fingerprint(data: str, size: int, limit: int, data_dir: Path | None) -> str:
+    """A hash of test images."""
+    rgb = _images(data, size, limit, data_dir).rgb
+    return hashlib.sha256(rgb.contiguous().numpy().tobytes()).hexdigest()
+
+
+@lru_cache(maxsize=4)
 def _distant(test: Test, data: str, size: str) -> Distant:
     return Distant(test.distances, test.feature_encoder, test.images(data, size), test.device)
+
+
+def forget_images() -> None:
+    """Empties these memories: between two calls a folder may have changed."""
+    for memory in (_images, _fingerprint, _distant):
+        memory.cache_clear()
 
 
 def measure(training: Training, runs: Path, test: Test) -> None:
     """Writes measured.safetensors into a cell's run folder."""
     setting, folder = training.setting, runs / training.run
-    images = test.images(setting["data"], setting["size"])
+    place = setting["data"], setting["size"]
+    images, distant = test.images(*place), test.distant(*place)
     generator = load_model(folder)
     measured = measure_model(training.name, generator, images, test.device)
-    measured = test.distant(setting["data"], setting["size"]).add(measured)
+    measured = distant.add(measured)
     tensors = dict(measured.values)
     costs = _costs(folder, generator)
-    note = {"test": test.what(), "costs": costs, "distances": measured.distances or {}}
-    if training.setting["method"].startswith("gan"):
+    note = {"test": test.what(*place), "costs": costs, "distances": measured.distances or {}}
+    if setting["method"].startswith("gan"):
         base = measure_model("l1", load_model(runs / training.needs.run), images, test.device)
         try:
             matched, note["matched_by"] = as_colorful_as(measured, base, images)
+            matched = distant.add(matched)
+            note["matched_distances"] = matched.distances or {}
             tensors |= {_MATCHED + name: value for name, value in matched.values.items()}
         except RunError as error:
             note["unmatched"] = str(error)
@@ -100,9 +118,10 @@ def is_measured(training: Training, runs: Path, test: Test) -> bool:
     """Whether a cell's file is there, whole, and of this test."""
     try:
         with safe_open(runs / training.run / MEASURED, "pt") as file:
-            return json.loads(file.metadata()["colourgan"])["test"] == test.what()
+            kept = json.loads(file.metadata()["colourgan"])["test"]
     except (SafetensorError, OSError, TypeError, KeyError, ValueError):
         return False
+    return kept == test.what(training.setting["data"], training.setting["size"])
 
 
 def read_cell(training: Training, runs: Path) -> Cell:
@@ -124,6 +143,7 @@ def read_cell(training: Training, runs: Path) -> Cell:
         tensors,
         matched,
         note["distances"],
+        note.get("matched_distances", {}),
         note["costs"],
         read_history(runs / training.run),
     )

@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -56,9 +56,8 @@ class Study(NamedTuple):
 
     def failure(self, training: Training) -> str:
         """Why a training failed, or the one that it begins with; "" if it did not."""
-        note = _failure_note(self.runs, training)
-        if note.is_file():
-            return note.read_text().strip()
+        with suppress(FileNotFoundError):
+            return _failure_note(self.runs, training).read_text().strip()
         before = self.failure(training.needs) if training.needs else ""
         return f"{training.needs.name}: {before}" if before else ""
 
@@ -74,7 +73,7 @@ class Study(NamedTuple):
             return read_cell(training, self.runs)
         reason = self.failure(training)
         return Cell(
-            training.setting, training.seed, training.run, state, reason, {}, {}, {}, {}, []
+            training.setting, training.seed, training.run, state, reason, {}, {}, {}, {}, {}, []
         )
 
     def seconds_left(self, jobs: int) -> float | None:
@@ -243,10 +242,10 @@ def _announce(study: Study, training: Training) -> None:
 
 def _train_and_measure(study: Study, training: Training) -> None:
     folder = study.runs / training.run
+    torch.set_num_threads(study.threads)
     if not (folder / TRAINED).is_file():
-        torch.set_num_threads(study.threads)
         begun = (folder / "config.json").exists() and not is_unused(folder)
-        with peak_memory() as cost:
+        with peak_memory(study.test.device) as cost:
             training.call(study.runs, resume=begun, **study.where)
         with replacing(folder / TRAINED) as part:
             part.write_text(json.dumps(cost) + "\n")
