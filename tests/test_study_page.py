@@ -84,7 +84,8 @@ def page(tmp_path, monkeypatch):
 
     def written(cells, title="Which encoder?", command="colourgan study x", **settings):
         images = {place: IMAGES.get(place) or some_images(12, 32) for place in all_places(cells)}
-        path = write_page(title, command, settings, cells, Path("runs"), images, tmp_path)
+        grey = {place: {"l1": 0.0841, "delta_e": 10.49} for place in images}
+        path = write_page(title, command, settings, cells, Path("runs"), images, grey, tmp_path)
         assert path == tmp_path / "report.html"
         return Page(path.read_text("utf-8"))
 
@@ -105,6 +106,11 @@ def three(encoder, level, **more):
 
 def groups(found):
     return {entry.method: [e for e in found if e.method == entry.method] for entry in found}
+
+
+def test_it_says_what_no_color_at_all_scores(page):
+    text = " ".join(page([tiny_cell()]).text.split())
+    assert "On cifar10, 32×32, no color at all (ab = 0): L1 0.0841, ΔE 10.49." in text
 
 
 def test_all_cells_are_there_and_nothing_is_loaded_from_elsewhere(page):

@@ -11,25 +11,24 @@ from tiny_cells import REASON, SEEDS, tiny_cell, tiny_grid
 from colourgan.metrics import bootstrap_interval, bootstrap_means
 from colourgan.study import comparisons
 from colourgan.study.cells import DONE, FACTORS, FAILED, NOT_DONE
-from colourgan.study.factors import level_order
-from colourgan.study.statistics import (
+from colourgan.study.comparisons import (
     BETTER,
     HIGHER,
     LOWER,
     UNDECIDED,
     WORSE,
-    Configuration,
-    as_matched,
     compare,
     compare_all,
     compare_with_matched,
-    configurations,
-    effects,
-    numbers,
-    sentence,
-    short_names,
-    summary,
 )
+from colourgan.study.factors import (
+    Configuration,
+    as_matched,
+    configurations,
+    level_order,
+    short_names,
+)
+from colourgan.study.statistics import effects, numbers, sentence, summary
 
 
 def seeds_of(encoder, seeds=SEEDS, **options):

@@ -9,7 +9,8 @@ from tiny_cells import REASON, SEEDS, tiny_cell, tiny_grid
 from colourgan.errors import RunError, UsageError
 from colourgan.metrics import summarize
 from colourgan.study.cells import FACTORS, FAILED, HIGHER_IS_BETTER, LOWER_IS_BETTER
-from colourgan.study.statistics import as_matched, compare
+from colourgan.study.comparisons import compare
+from colourgan.study.factors import as_matched
 from colourgan.study.table import COST_COLUMNS, comparisons, read_results, rows, write_tables
 
 TEXTS = [*FACTORS, "kind", "state", "reason", "run"]

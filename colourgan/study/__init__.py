@@ -12,7 +12,7 @@ import torch
 from colourgan.callbacks import resolve_precision
 from colourgan.distances import DISTANCES, FEATURE_ENCODER, check_distances
 from colourgan.errors import RunError, UsageError
-from colourgan.evaluate import ImageSet, measure_grey
+from colourgan.evaluate import measure_grey
 from colourgan.files import replacing
 from colourgan.learners import PLACES, choose_device
 from colourgan.learners.runs import arguments_of
@@ -206,15 +206,11 @@ def report(arguments: dict, out: Path) -> Path:
     places = sorted({(cell.factors["data"], cell.factors["size"]) for cell in done})
     images = {place: found.test.images(*place) for place in places}
     write_tables(cells, out)
-    summary_picture(cells, out / "summary.png", {p: _grey(images[p]) for p in places})
+    grey = {place: measure_grey(images[place]).row() for place in places}
+    summary_picture(cells, out / "summary.png", {place: row["l1"] for place, row in grey.items()})
     shown = {k: v for k, v in arguments.items() if k not in (*PLACES, "name", "jobs")}
     command = command_line(arguments)
-    return write_page(arguments["name"], command, shown, cells, found.runs, images, out)
-
-
-def _grey(images: ImageSet) -> float:
-    """The L1 of predicting no color."""
-    return measure_grey(images).row()["l1"]
+    return write_page(arguments["name"], command, shown, cells, found.runs, images, grey, out)
 
 
 def command_line(arguments: dict) -> str:

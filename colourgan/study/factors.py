@@ -78,7 +78,7 @@ def short_names(configurations: Iterable[Configuration]) -> dict[Configuration, 
     varying = [factor for factor in FACTORS if len(levels[factor]) > 1]
     model = [factor for factor in varying if factor not in SETTINGS] or ["encoder"]
     settings = [factor for factor in varying if factor in SETTINGS]
-    data = _folder_names(levels["data"])
+    data = folder_names(levels["data"])
 
     def name(configuration: Configuration) -> str:
         words = [level_words(factor, getattr(configuration, factor)) for factor in model]
@@ -98,7 +98,8 @@ def level_words(factor: str, level: str) -> str:
     return f"L {level}" if factor == "lightness" else level
 
 
-def _folder_names(data: set[str]) -> dict[str, str]:
-    """Folders without what they lie in, unless two then have one name."""
-    short = {each: Path(each).name or each for each in data}
-    return short if len(set(short.values())) == len(short) else {}
+def folder_names(data: Iterable[str]) -> dict[str, str]:
+    """Data set or folder → it without what it lies in, unless two then have one name."""
+    whole = {each: each for each in data}
+    short = {each: Path(each).name or each for each in whole}
+    return short if len(set(short.values())) == len(short) else whole

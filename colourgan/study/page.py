@@ -7,7 +7,7 @@ from statistics import fmean
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from colourgan.evaluate import COLUMNS, ImageSet, measure_grey
+from colourgan.evaluate import COLUMNS, ImageSet
 from colourgan.evaluate.text import LEGEND
 from colourgan.files import replacing
 from colourgan.study.cells import DONE, FAILED, NOT_DONE, Cell
@@ -47,16 +47,17 @@ def write_page(
     cells: Sequence[Cell],
     runs: Path,
     images: Mapping[Place, ImageSet],
+    grey: Mapping[Place, Mapping[str, float]],
     out: Path,
 ) -> Path:
     """Writes report.html to the folder `out`; returns its path.
 
     command: makes the study again; settings: what it trained with, name → value; runs: the folder
     of the run folders that `cells` name; images: the test images of each data set and size that
-    has a finished cell. Pictures of a model that cannot be read are left out, and the page says
-    why. The page loads nothing from anywhere.
+    has a finished cell; grey: what no color at all scores on them. Pictures of a model that cannot
+    be read are left out, and the page says why. The page loads nothing from anywhere.
     """
-    page = html(title, command, settings, cells, runs, images)
+    page = html(title, command, settings, cells, runs, images, grey)
     with replacing(Path(out) / PAGE) as part:
         part.write_text(page, encoding="utf-8")
     return Path(out) / PAGE
@@ -69,6 +70,7 @@ def html(
     cells: Sequence[Cell],
     runs: Path,
     images: Mapping[Place, ImageSet],
+    grey: Mapping[Place, Mapping[str, float]],
 ) -> str:
     """The page that `write_page` writes."""
     found = entries(cells)
@@ -98,7 +100,7 @@ def html(
             _place(names[place], group, groups, known, runs, images.get(place))
             for place, group in places(found).items()
         ],
-        grey=[f"{names[place]}, {_grey(each)}" for place, each in images.items()],
+        grey=[f"{names[place]}, {_grey(row)}" for place, row in grey.items()],
         absent=sum(cell.state != DONE for cell in cells),
         methods=_methods(found),
         legend=LEGEND,
@@ -153,9 +155,8 @@ def _unfinished(found: Sequence[Entry], names: Mapping[Place, str]) -> list[dict
     ]
 
 
-def _grey(images: ImageSet) -> str:
+def _grey(row: Mapping[str, float]) -> str:
     """What no color at all scores, in words."""
-    row = measure_grey(images).row()
     return f"no color at all (ab = 0): L1 {row['l1']:.4f}, ΔE {row['delta_e']:.2f}"
 
 

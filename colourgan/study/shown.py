@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
 from colourgan.claims import Claim
 from colourgan.evaluate import COLUMNS
 from colourgan.study.cells import DONE, Cell
-from colourgan.study.factors import Configuration, configurations, short_names
+from colourgan.study.factors import Configuration, configurations, folder_names, short_names
 from colourgan.study.statistics import numbers
 
 MOST = 12  # configurations in one chart
@@ -131,12 +130,8 @@ def places(found: Sequence[Entry]) -> dict[Place, list[Entry]]:
 
 def place_names(found: Sequence[Entry]) -> dict[Place, str]:
     """ "cifar10, 32×32"; a folder without what it lies in, unless two then have one name."""
-    short = {data: Path(data).name or data for data, _ in places(found)}
-    alike = len(set(short.values())) < len(short)
-    return {
-        (data, size): f"{data if alike else short[data]}, {size}×{size}"
-        for data, size in places(found)
-    }
+    short = folder_names(data for data, _ in places(found))
+    return {(data, size): f"{short[data]}, {size}×{size}" for data, size in places(found)}
 
 
 def panels(found: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:

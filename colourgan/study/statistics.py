@@ -20,42 +20,16 @@ from colourgan.study.comparisons import (
     UNDECIDED,
     WORSE,
     Comparison,
-    compare,
     compare_all,
-    compare_with_matched,
 )
 from colourgan.study.factors import (
     SETTINGS,
     Configuration,
-    as_matched,
     configuration_of,
     configurations,
     level_order,
     level_words,
-    short_names,
 )
-
-__all__ = [
-    "BETTER",
-    "HIGHER",
-    "LOWER",
-    "UNDECIDED",
-    "WORSE",
-    "Comparison",
-    "Configuration",
-    "Effect",
-    "Summary",
-    "as_matched",
-    "compare",
-    "compare_all",
-    "compare_with_matched",
-    "configurations",
-    "effects",
-    "numbers",
-    "sentence",
-    "short_names",
-    "summary",
-]
 
 _NAMES = {  # of metrics, in a sentence; the others' are their columns' headings
     "colorfulness_true": "true colorfulness",
