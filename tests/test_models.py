@@ -148,6 +148,9 @@ def test_the_file_describes_the_model(resnet20, model):
             "self_attention": False,
             "blur": False,
             "decoder_width": 1.0,
+            "decoder_channels": None,
+            "encoder_stages": None,
+            "lightness": "folded",
         },
         "encoder": {"arch": "resnet20", "weights": "none", "sha256": None},
     }

@@ -108,6 +108,14 @@ def groups(found):
     return {entry.method: [e for e in found if e.method == entry.method] for entry in found}
 
 
+def test_what_rests_on_one_seed_is_said(page):
+    def told(seeds):
+        cells = [tiny_cell(encoder, seed=seed) for encoder in "ab" for seed in range(seeds)]
+        return "One seed: this rests on the test images alone" in page(cells).text
+
+    assert told(1) and not told(2)
+
+
 def test_it_says_what_no_color_at_all_scores(page):
     text = " ".join(page([tiny_cell()]).text.split())
     assert "On cifar10, 32×32, no color at all (ab = 0): L1 0.0841, ΔE 10.49." in text

@@ -213,7 +213,10 @@ def _place(
     done = [entry for entry in found if entry.done]
     return {
         "name": name,
-        "best": [(method, best_sentence(known, group)) for method, group in here.items()],
+        "best": [
+            (method, best_sentence(known, group) + _reserve(group))
+            for method, group in here.items()
+        ],
         "matched": matched_sentence(known, done),
         "bars": [
             (title, [bars(part, found, metric) for metric in _BARS])
@@ -229,6 +232,13 @@ def _place(
         "matrices": [(method, group, matrix(known, group)) for method, group in here.items()],
         "sheets": sheets(done, runs, images) if images else None,
     }
+
+
+def _reserve(group: Sequence[Entry]) -> str:
+    """What is to be said of configurations that were not compared over seeds."""
+    if len(group) < 2 or sum(len(entry.done) > 1 for entry in group) > 1:
+        return ""
+    return " One seed: this rests on the test images alone, another training may differ."
 
 
 def _costs(part: list[Entry], found: list[Entry]) -> dict:
