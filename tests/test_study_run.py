@@ -295,6 +295,13 @@ def test_a_folder_without_a_study_says_so(tmp_path):
         read_arguments(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_note_is_one_line(text, call, tmp_path):
+    (tmp_path / "study.json").write_text(text)
+    code, _, err = call("study", "toy", "--out", tmp_path, "--status")
+    assert code == 1 and "study.json is damaged" in err and err.count("\n") == 1
+
+
 def test_status_of_a_study_that_is_not_there(call, tmp_path):
     code, out, err = call("study", "toy", "--out", tmp_path, "--status")
     assert (code, out) == (2, "") and "holds no study" in err and err.count("\n") == 1

@@ -107,7 +107,7 @@ def _kept(options: dict, folder: Path, context: typer.Context) -> dict:
     given = {
         name
         for name in options
-        if context.get_parameter_source(name).name == "COMMANDLINE" or name in ("out", "jobs")
+        if context.get_parameter_source(name).name == "COMMANDLINE" or name == "out"
     }
     print(f"{folder} was last called as: {command_line(kept)}", file=sys.stderr)
     return options | {name: value for name, value in kept.items() if name not in given}

@@ -166,20 +166,30 @@ def _settings(arguments: dict) -> Settings:
 
 def _threads(out: Path, jobs: int) -> int:
     """Of each training: once begun, a study keeps their number, on which sums depend."""
-    note = out / NOTE
-    if note.is_file():
-        return json.loads(note.read_text())["threads"]
+    if (out / NOTE).is_file():
+        return _read_note(out)["threads"]
     return max(1, torch.get_num_threads() // jobs)
 
 
 def read_arguments(out: Path) -> dict:
-    """The arguments that a study was last called with; UsageError if there is none in `out`."""
-    note = Path(out) / NOTE
-    if not note.is_file():
-        raise UsageError(f"{out} holds no study: it has no {NOTE}")
-    arguments = json.loads(note.read_text())
+    """The arguments that a study was last called with.
+
+    Raises UsageError if there is none in `out`, RunError if its note is damaged.
+    """
+    arguments = defaults() | _read_note(Path(out))
     del arguments["threads"]
     return arguments
+
+
+def _read_note(out: Path) -> dict:
+    note = out / NOTE
+    if not note.is_file():
+        raise UsageError(f"{out} holds no study: it has no {NOTE}")
+    try:
+        found = json.loads(note.read_text())
+        return found | {"threads": int(found["threads"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{note} is damaged: remove it and give all options again") from error
 
 
 def status_of(arguments: dict, out: Path) -> list[str]:
