@@ -9,7 +9,7 @@ from inspect import cleandoc
 from pathlib import Path
 from statistics import fmean, stdev
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
 from colourgan.claims import DECISIVE, FAILS, HOLDS, UNDECIDED, Claim, Scale
@@ -87,8 +87,11 @@ def read_report(path: Path | str) -> Report:
     return report
 
 
-def html(report: Report, folder: Path | str) -> str:
-    """The page that `write_report` writes, figures from `folder`."""
+def page_template(name: str) -> Template:
+    """A template of the package that escapes what it is given; rendering raises if a value lacks.
+
+    name: its file's in colourgan/templates.
+    """
     environment = Environment(
         loader=PackageLoader("colourgan"),
         autoescape=True,
@@ -96,7 +99,12 @@ def html(report: Report, folder: Path | str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(
+    return environment.get_template(name)
+
+
+def html(report: Report, folder: Path | str) -> str:
+    """The page that `write_report` writes, figures from `folder`."""
+    return page_template("report.html").render(
         report=report,
         description=_paragraphs(report.description),
         scale=Scale(**report.scale),

@@ -8,7 +8,8 @@ from colourgan.errors import UsageError
 from colourgan.learners import gan_finetune, pretrain, train_encoder
 from colourgan.study import study
 from colourgan.study.cells import FACTORS
-from colourgan.study.grid import Settings, grid, wanted
+from colourgan.study.grid import grid, wanted
+from colourgan.study.settings import Settings
 
 FIELDS = Settings.__dataclass_fields__
 DEFAULTS = {n: p.default for n, p in inspect.signature(study).parameters.items() if n in FIELDS}

@@ -17,9 +17,10 @@ from colourgan.files import replacing
 from colourgan.learners import PLACES, choose_device
 from colourgan.learners.runs import arguments_of
 from colourgan.study.cells import DONE, FACTORS, FAILED, NOT_DONE, Cell
-from colourgan.study.grid import TUNINGS, Settings, grid, wanted
+from colourgan.study.grid import grid, wanted
 from colourgan.study.measure import Test, forget_images
 from colourgan.study.run import Study, run, status_lines
+from colourgan.study.settings import TUNINGS, Settings
 
 __all__ = [
     "DONE",

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from colourgan.evaluate import COLUMNS, ImageSet
 from colourgan.evaluate.text import LEGEND
 from colourgan.files import replacing
+from colourgan.report import page_template
 from colourgan.study.cells import DONE, FAILED, NOT_DONE, Cell
 from colourgan.study.factors import as_matched
 from colourgan.study.figures import bars, curves, look, scatter
@@ -76,15 +75,8 @@ def html(
     found = entries(cells)
     groups = _groups(found)
     known = compared(cells, groups.values())
-    environment = Environment(
-        loader=PackageLoader("colourgan"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     names, columns = place_names(found), _columns(found)
-    return environment.get_template("study.html").render(
+    return page_template("study.html").render(
         title=title,
         command=command,
         settings={name: _setting(value) for name, value in settings.items()},
