@@ -4,6 +4,7 @@ The house; a module imports only from lower floors:
 
     0  registry, errors, files, download   names, one-line errors, whole files
        images, color                       any picture in; RGB ↔ Lab and its scaling, only here
+       bins                                color as classes
        initializations                     the weights a network starts from
     1  encoders        ARCH[@WEIGHTS] → stages of a pretrained body that read lightness
        discriminators  PatchGAN fitted to the resolution
@@ -14,9 +15,10 @@ The house; a module imports only from lower floors:
        plots           grids, curves, bars, GIFs
        claims          per-seed numbers → interval → verdict
     2  generators      fastai's DynamicUnet around an encoder, the U-Net of pix2pix: L → ab
-       callbacks       Precision, Adversarial, CycleConsistency, EMA
+       callbacks       Precision, Adversarial, CycleConsistency, FeatureLoss, EMA
        distances       two sets of pictures → how far apart networks see them
     3  models          one generator, one safe file
+       reconstructions  L1, L2, classes of color, features
     4  learners        color_learner; one function a training command; the run folder
     5  colorize        any picture in, the same picture in color out
        evaluate        models on test images → a table and a picture

@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable
+from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 
@@ -19,13 +20,16 @@ from colourgan.generators import GENERATORS
 
 FORMAT_VERSION = 1
 MODEL_NAME = "model.safetensors"
+PACKAGED, PACKAGED_MODEL = "packaged", "photographs.safetensors"
+PICKLES = (".pkl", ".pickle")
 
 
-def save_model(generator: nn.Module, path: Path | str) -> None:
+def save_model(generator: nn.Module, path: Path | str, half: bool = False) -> None:
     """Writes a generator as a .safetensors file from which `load_model` rebuilds it alone.
 
     The metadata hold the format's version, the generator's build arguments and size, the scale of
-    ab, and the origin and hash of the encoder's weights; equal generators give equal bytes.
+    ab, and the origin and hash of the encoder's weights; equal generators give equal bytes. half:
+    in half precision, of half the size. Raises RunError if a value does not fit that.
     """
     metadata = {
         "kind": "generator",
@@ -35,10 +39,21 @@ def save_model(generator: nn.Module, path: Path | str) -> None:
         "encoder": generator.origin,
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in _state(generator)}
+    if half:
+        tensors = {name: _halved(name, value) for name, value in tensors.items()}
     with replacing(path) as part:
         # One key, since the order of several is not fixed; "format" is what other readers look for.
         text = json.dumps(metadata, sort_keys=True)
         part.write_bytes(save(tensors, {"colourgan": text}))
+
+
+def _halved(name: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    if not half.isfinite().all():
+        raise RunError(f"{name} has values that half precision cannot hold")
+    return half
 
 
 def _state(generator: nn.Module):
@@ -53,7 +68,7 @@ def load_model(path: Path | str, trust_pickle: bool = False) -> nn.Module:
     written by a newer colourgan.
     """
     path = model_file(path)
-    if path.suffix in (".pkl", ".pickle"):
+    if path.suffix in PICKLES:
         return _from_pickle(path, trust_pickle)
     metadata, tensors = _read(path)
     arguments = dict(metadata["arguments"])
@@ -88,8 +103,13 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
 
 
 def model_file(path: Path | str) -> Path:
-    """The model file itself, or that of a run folder."""
+    """The model file itself, that of a run folder, or for PACKAGED the one in the package.
+
+    Raises UsageError if it is not there.
+    """
     path = Path(path)
+    if str(path) == PACKAGED and not path.exists():
+        return Path(str(files("colourgan") / "weights" / PACKAGED_MODEL))
     file = path / MODEL_NAME if path.is_dir() else path
     if not file.is_file():
         where = (
@@ -99,18 +119,28 @@ def model_file(path: Path | str) -> Path:
     return file
 
 
+def safe_model_file(path: Path | str) -> Path:
+    """As `model_file`, but UsageError for a pickle: what trains on needs the file's description."""
+    file = model_file(path)
+    if file.suffix in PICKLES:
+        raise UsageError(
+            f"{file} is a pickle: colourgan export {file} --to safetensors comes first"
+        )
+    return file
+
+
 def names_of(paths: Iterable[Path | str]) -> dict[str, Path]:
     """A name for each model: its run folder's or file's, with more of its path if two are alike.
 
     Raises UsageError for a model that is not there, or named twice.
     """
     paths = [Path(path) for path in paths]
-    files = [Path(os.path.abspath(model_file(path))) for path in paths]
-    if len(set(files)) < len(files):
+    found = [Path(os.path.abspath(model_file(path))) for path in paths]
+    if len(set(found)) < len(found):
         raise UsageError(f"a model is named twice: {', '.join(map(str, paths))}")
-    named = [file.parent if file.name == MODEL_NAME else file.with_suffix("") for file in files]
+    named = [file.parent if file.name == MODEL_NAME else file.with_suffix("") for file in found]
     if len(set(named)) < len(named):  # one model in two formats, or a run beside its export
-        named = [file.parent if file.name == MODEL_NAME else file for file in files]
+        named = [file.parent if file.name == MODEL_NAME else file for file in found]
     depth = 1
     while len({file.parts[-depth:] for file in named}) < len(named):
         depth += 1

@@ -1,7 +1,4 @@
-"""OBJECTIVES: what the discriminator and the generator each minimise in adversarial training.
-
-RECONSTRUCTIONS: how far the generator's prediction is from the truth, the term beside it.
-"""
+"""OBJECTIVES: what the discriminator and the generator each minimise in adversarial training."""
 
 from dataclasses import dataclass
 from inspect import signature
@@ -15,7 +12,6 @@ from colourgan.errors import UsageError
 from colourgan.registry import Registry
 
 OBJECTIVES = Registry("objective")
-RECONSTRUCTIONS = Registry("reconstruction")
 
 
 class Objective:
@@ -175,18 +171,6 @@ class WassersteinGradientPenalty(Objective):
         total = logits.flatten(1).mean(1).sum()
         (gradient,) = torch.autograd.grad(total, mixed, create_graph=True)
         return self.penalty_weight * (gradient.flatten(1).norm(dim=1) - 1).square().mean()
-
-
-@RECONSTRUCTIONS.register("l1")
-def l1() -> nn.Module:
-    """Mean absolute error of ab: its best guess is a median, less grey than a mean."""
-    return nn.L1Loss()
-
-
-@RECONSTRUCTIONS.register("l2")
-def l2() -> nn.Module:
-    """Mean squared error of ab: its best guess is a mean, greyer the more colors are possible."""
-    return nn.MSELoss()
 
 
 def _check_label(label: float) -> None:

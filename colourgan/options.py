@@ -14,7 +14,7 @@ Seed = Annotated[int, Option(help="Of everything random.")]
 Limit = Annotated[int | None, Option(help="How many images at most. [default: all]")]
 Epochs = Annotated[int, Option(help="Epochs that train the whole network.")]
 BatchSize = Annotated[int, Option(help="Images in a batch.")]
-Augmentation = Annotated[str, Option(help="none, flip or flip+crop, drawn for each image.")]
+Augmentation = Annotated[str, Option(help="none, or flip, crop, zoom, aging with + between.")]
 Ema = Annotated[float, Option(help="Decay of the average of weights that is saved; 0: none.")]
 Out = Annotated[Path | None, Option(help="Run folder to make. [default: a new one in runs/]")]
 Resume = Annotated[bool, Option("--resume", help="Go on with the run in --out, as it was started.")]
@@ -26,13 +26,21 @@ Size = Annotated[
     Option(help="Side of the images in pixels. [default: the data set's own, 64 for a folder]"),
 ]
 Objective = Annotated[str, Option(help="See `colourgan list objectives`.")]
-Reconstruction = Annotated[str, Option(help="l1, or l2.")]
+Patience = Annotated[
+    int | None,
+    Option(
+        help="Stop after so many epochs without a better one on validation images, keep the best. "
+        "[default: train all, keep the last]"
+    ),
+]
+Reconstruction = Annotated[str, Option(help="See `colourgan list reconstructions`.")]
 RealLabel = Annotated[float, Option(help="Target for true colors; 0.9: label smoothing.")]
 PenaltyWeight = Annotated[float, Option(help="Of the gradient penalty of wgan_gp.")]
 AdversarialWeight = Annotated[float, Option(help="Weight of the adversarial loss.")]
 DLr = Annotated[float, Option(help="Learning rate of the discriminator.")]
 Beta1 = Annotated[float, Option(help="Adam's, of both.")]
 Beta2 = Annotated[float, Option(help="Adam's, of both.")]
+DEpochs = Annotated[int, Option(help="Epochs before these that train the discriminator alone.")]
 DSteps = Annotated[int, Option(help="Discriminator steps for each generator step.")]
 GSteps = Annotated[int, Option(help="Generator steps for each discriminator step.")]
 Schedule = Annotated[str, Option(help="one-cycle, or see `colourgan list schedules`.")]

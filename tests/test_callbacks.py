@@ -85,6 +85,30 @@ def test_five_to_one_moves_the_generator_on_every_fifth_batch_only(tmp_path):
     assert len(learn.recorder.losses) == 12
 
 
+@pytest.mark.parametrize("steps", [{}, {"d_steps": 2}, {"g_steps": 3}], ids=str)
+def test_alone_the_discriminator_trains_on_a_generator_that_stays_as_it_is(tmp_path, steps):
+    predicted = []
+
+    def keep(callback):
+        expected = copy.deepcopy(callback.model).eval()(*callback.xb)
+        predicted.append(torch.equal(callback.pred, expected) or not callback.training)
+
+    adversarial, ema = make_adversarial(**steps), EMA(0.9)
+    learn = make_learner(tmp_path, [adversarial, ema, Callback(after_pred=keep)])
+    g_start, d_start = weights(learn.model), weights(adversarial.discriminator)
+    adversarial.alone, adversarial.steps = True, 1  # not the turn of a g_steps above 1
+    learn.fit(2, lr=1.0)
+    assert_same(learn.model, g_start, rtol=0, atol=0)
+    assert_same(learn.model, ema.average, rtol=0, atol=0)
+    assert ema.updates == 0 and len(predicted) > 10 and all(predicted)
+    assert changed(adversarial.discriminator, d_start)
+    assert len(adversarial.values["d_loss"]) == 5 and not adversarial.values["g_loss"]
+    adversarial.alone = False
+    learn.fit(1, lr=G_LR)
+    assert learn.model.training is False and changed(learn.model, g_start)  # after validation
+    assert adversarial.steps == 6 and ema.updates == len(adversarial.values["g_loss"]) > 0
+
+
 def test_discriminator_answers_with_its_new_weights_under_bf16(tmp_path):
     seen = []
     adversarial = make_adversarial("none", lr=0.1)

@@ -95,7 +95,7 @@ WRONG_USE = {
     "data": (["pretrain", "--encoder", "resnet20@none", "--data", "cifar"], "'cifar10'"),
     "augmentation": (
         ["pretrain", "--encoder", "resnet20@none", "--data", "data", "--augmentation", "spin"],
-        "flip+crop",
+        "flip, crop",
     ),
     "size": (["pretrain", "--encoder", "resnet20@none", "--data", "data", "--size", "4"], "16"),
     "weights": (["pretrain", "--encoder", "resnet20@no.pt", "--data", "data"], "no.pt"),
@@ -112,6 +112,9 @@ WRONG_USE = {
     "objective": (["gan-finetune", "p", "--objective", "bse"], "'bce'"),
     "smoothing": (["gan-finetune", "p", "--real-label", "0"], "above 0 and at most 1"),
     "weight": (["gan-finetune", "p", "--l1-weight=-1"], "must not be negative"),
+    "gan on bins": (["gan-finetune", "p", "--reconstruction", "bins"], "l1, l2 or feature"),
+    "patience": (["gan-finetune", "p", "--patience", "0"], "1 epoch or more, not 0"),
+    "d-epochs": (["gan-finetune", "p", "--d-epochs=-1"], "d_epochs must not be negative"),
     "penalty": (
         ["train-generator", "--data", "data", "--size", "32", *WASSERSTEIN],
         "batch norm mixes",
@@ -245,11 +248,11 @@ def test_evaluate_prints_json_alone_on_stdout(call, folder):
     assert [row["name"] for row in rows[:3]] == ["grey", "p", "g"]
     assert list(rows[0]) == [
         "name", "l1", "psnr", "ssim", "delta_e", "colorfulness", "colorfulness_true",
-        "delta_colorfulness", "within_5",
+        "delta_colorfulness", "within_5", "frechet",
     ]  # fmt: skip
     assert len(rows) == 4 and rows[0]["delta_colorfulness"] > rows[3]["delta_colorfulness"]
     assert {path.name for path in (folder / "e").iterdir()} == {
-        "evaluation.json", "evaluation.png", "evaluation.txt",
+        "deciles.png", "evaluation.json", "evaluation.png", "evaluation.txt",
     }  # fmt: skip
 
 
@@ -257,7 +260,7 @@ def test_evaluate_measures_the_distances_asked_for(call):
     code, out, err = call("evaluate", "p", "--distances", " frechet", "--json", "--out", "e")
     assert code == 0, err
     assert list(json.loads(out)["rows"][0])[-1] == "frechet"
-    assert "features of resnet20@packaged" in json.loads(out)["notes"][0]
+    assert "features of efficientnet_lite0" in json.loads(out)["notes"][0]
     shown = inspect.signature(cli.evaluate).parameters
     meant = inspect.signature(evaluate).parameters
     assert {"distances", "feature_encoder"} <= shown.keys() & meant.keys()
@@ -326,7 +329,16 @@ def test_list_names_the_parts(call):
     code, out, _ = call("list", "discriminators")
     assert code == 0 and "patchgan" in out
     code, out, _ = call("list")
-    for name in ("mobilenet_v2", "timm:NAME", "stl10", "bce", "within_5", "lpips", "dynamic_unet"):
+    for name in (
+        "mobilenet_v2",
+        "timm:NAME",
+        "feature",
+        "stl10",
+        "bce",
+        "within_5",
+        "lpips",
+        "dynamic_unet",
+    ):
         assert name in out
 
 

@@ -135,7 +135,9 @@ def test_features_are_those_of_the_encoder_reading_its_own_rgb():
     assert torch.allclose(seen, by_hand(body, rgb, CIFAR10), atol=1e-5)
     bytes_ = (rgb * 255).round().to(torch.uint8)
     assert torch.allclose(Pictures(bytes_, RESNET20).features, seen, atol=0.05)
-    assert torch.equal(Pictures(bytes_ / 255, RESNET20).features, Pictures(bytes_).features)
+    assert torch.equal(
+        Pictures(bytes_ / 255, RESNET20).features, Pictures(bytes_, RESNET20).features
+    )
 
 
 def test_features_of_a_timm_backbone_and_of_random_weights():
@@ -330,7 +332,7 @@ def test_names_are_checked_before_anything_else(nothing, web):
         check_distances(["kid", "kid"])
     assert web.requests == []
     assert check_distances([], "no encoder is needed") is None
-    assert list(DISTANCES) == ["frechet", "fid", "kid", "lpips"]
+    assert list(DISTANCES) == ["frechet", "fid", "kid", "lpips", "accuracy"]
 
 
 def test_numbers_and_values_of_any_distance(monkeypatch):

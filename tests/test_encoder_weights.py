@@ -13,6 +13,7 @@ from tiny_encoders import TIMM, make_classifiers, refused, same_weights, sha256
 from torch import nn
 
 from colourgan.encoders import ENCODERS, build_encoder, load_classifier, read_weights, save_weights
+from colourgan.encoders.architectures import Package
 from colourgan.errors import RunError
 
 
@@ -146,7 +147,7 @@ def published(web, monkeypatch, tmp_path, resnet20):
     body = buffer.getvalue()
     name = f"cifar10_resnet20-{hashlib.sha256(body).hexdigest()[:8]}.pt"
     real = ENCODERS["resnet20"]()
-    architecture = real._replace(url=f"{web.address}/{name}")
+    architecture = real._replace(source=f"{web.address}/{name}")
     monkeypatch.setitem(ENCODERS, "resnet20", lambda: architecture)
     return name, body, tmp_path / "torch" / "hub" / "checkpoints" / name
 
@@ -190,8 +191,11 @@ def test_a_wrong_file_where_the_published_weights_belong_is_not_used(web, publis
 
 
 def test_every_published_file_has_an_address_that_holds_its_hash():
-    for name in ENCODERS:
-        url = ENCODERS[name]().url
+    sources = {name: ENCODERS[name]().source for name in ENCODERS}
+    packages = {name for name, source in sources.items() if isinstance(source, Package)}
+    assert packages == {"efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"}
+    for name in sources.keys() - packages:
+        url = sources[name]
         digits = url.rsplit("-", 1)[1].split(".")[0]
         assert url.startswith("https://") and name in url
         assert len(digits) == 8 and int(digits, 16)

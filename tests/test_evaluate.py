@@ -11,7 +11,7 @@ from torch import nn
 
 from colourgan import evaluate as module
 from colourgan.color import decode, encode
-from colourgan.distances import DISTANCES, distances_of
+from colourgan.distances import DISTANCES, Pictures, distances_of
 from colourgan.errors import RunError, UsageError
 from colourgan.evaluate import as_json, evaluate, table
 from colourgan.evaluate.text import NAME_WIDTH
@@ -90,7 +90,7 @@ ALL = range(COUNT)
 
 
 def run(models, data, **options):
-    return evaluate(models, data, progress=False, **options)
+    return evaluate(models, data, progress=False, **{"distances": (), **options})
 
 
 def rows_of(evaluation) -> dict:
@@ -149,7 +149,7 @@ def test_the_interval_is_the_bootstraps_of_the_differences(photos, monkeypatch):
     monkeypatch.setattr(module, "bootstrap_interval", interval)
     models = {"vivid": Paint(photos, 0.9), "pale": Paint(photos, 0.3, ALL)}
     (comparison,) = run(models, photos, seed=7).comparisons
-    ((differences, seed),) = drawn
+    (differences, seed), _ = drawn  # of L1, then of ΔE
     assert comparison["interval"] == [-0.25, 0.5]
     assert (len(differences), seed) == (COUNT, 7)
     assert differences.mean().item() == pytest.approx(comparison["l1_difference"])
@@ -166,7 +166,7 @@ def test_a_better_model_is_said_to_be_under(photos):
     line = last_line(evaluation)
     assert line.startswith("gan: L1 ")
     assert " under pale at matched saturation, 95 % interval " in line
-    share, low, high = numbers(line)
+    share, low, high = numbers(line)[:3]
     assert 0 < low < share < high
     assert share == pytest.approx(100 * comparison["relative"], abs=0.051)
 
@@ -178,7 +178,7 @@ def test_a_worse_model_is_said_to_be_worse(photos):
     line = last_line(evaluation)
     assert line.startswith("gan: worse than pale at matched saturation, L1 ")
     assert " over it, " in line
-    share, low, high = numbers(line)
+    share, low, high = numbers(line)[:3]
     assert 0 < low < share < high
 
 
@@ -378,7 +378,7 @@ def test_out_holds_table_json_and_picture(photos, tmp_path):
     out = tmp_path / "new" / "folder"
     evaluation = run({"a": Paint(photos), "b": Paint(photos, 0.5)}, photos, out=out)
     assert sorted(file.name for file in out.iterdir()) == [
-        *("evaluation.json", "evaluation.png", "evaluation.txt"),
+        *("deciles.png", "evaluation.json", "evaluation.png", "evaluation.txt"),
     ]
     assert (out / "evaluation.txt").read_text("utf-8") == table(evaluation) + "\n"
     assert (out / "evaluation.json").read_text("utf-8") == as_json(evaluation) + "\n"
@@ -392,7 +392,7 @@ def test_picture_shows_grey_each_model_and_the_truth(photos, tmp_path, monkeypat
     monkeypatch.setattr(module, "grid", lambda *arguments: drawn.append(arguments))
     truth = Paint(photos)
     run({"perfect": truth, "pale": Paint(photos, 0.5)}, photos, out=tmp_path)
-    ((rows, _, titles),) = drawn
+    (rows, _, titles), _ = drawn
     assert titles == ["grey", "perfect", "pale", "true"]
     assert len(rows) == 8
     for number, (grey, perfect, pale, true) in zip(truth.seen(), rows, strict=False):
@@ -400,6 +400,115 @@ def test_picture_shows_grey_each_model_and_the_truth(photos, tmp_path, monkeypat
         assert torch.allclose(perfect, true, atol=1e-3)
         assert (grey == grey[:1]).all() and not torch.allclose(grey, true, atol=1e-2)
         assert not torch.allclose(pale, true, atol=1e-2)
+
+
+def test_deciles_go_from_the_best_to_the_worst_of_the_last_model(photos, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(module, "grid", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(module, "RANKED", 4)
+    pale = Paint(photos, 0.5, range(3))
+    evaluation = run({"perfect": Paint(photos), "pale": pale}, photos, out=tmp_path)
+    rows, path, titles, names = drawn[1]
+    assert path == tmp_path / "deciles.png" and titles == ["grey", "perfect", "pale", "true"]
+    assert [name.partition(":")[0] for name in names] == ["0%", "36%", "64%", "100%"]
+    errors = [float(name.rpartition(" ")[2]) for name in names]
+    assert errors == sorted(errors) and errors[0] < rows_of(evaluation)["pale"]["delta_e"]
+    worst = [(pale - true).abs().mean() for _, _, pale, true in rows]
+    assert worst[0] < worst[-1]
+
+
+def test_delta_e_at_matched_colorfulness_is_said_too(photos):
+    evaluation = run({"pale": Paint(photos, 0.5, ALL), "gan": Paint(photos, 0.9)}, photos)
+    (comparison,) = evaluation.comparisons
+    rows = rows_of(evaluation)
+    apart = 1 - rows["gan"]["delta_e"] / rows[comparison["against"]]["delta_e"]
+    assert comparison["relative_delta_e"] == pytest.approx(apart, abs=1e-6)
+    low, high = comparison["relative_delta_e_interval"]
+    assert 0 < low < apart < high
+    assert f"; ΔE {apart:.1%} under it".replace("%", " %") in last_line(evaluation)
+
+
+@pytest.fixture
+def labelled(photos, tmp_path):
+    """Half of the photos in each of two classes of ImageNet."""
+    for part, classes in (("train", ("n01440764", "n01443537")), ("test", ())):
+        (tmp_path / part).mkdir()
+        for name in classes:
+            (tmp_path / part / name).mkdir()
+    for number, file in enumerate(sorted((photos / "test").iterdir())):
+        name = "n01440764" if number % 2 else "n01443537"
+        for part in ("train", "test"):
+            folder = tmp_path / part / name
+            folder.mkdir(exist_ok=True)
+            (folder / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def test_accuracy_is_of_the_classes_that_folders_are_named_by(labelled, monkeypatch):
+    # As if the classifier called whatever is vivid a goldfish (class 1), and all else a tench.
+    seen = []
+
+    def named(pictures):
+        seen.append(pictures.rgb.shape)
+        rgb = pictures.rgb.float()
+        vivid = (rgb.amax(1) - rgb.amin(1)).mean((1, 2)) > 1
+        scores = torch.zeros(len(rgb), 1000)
+        scores[:, 7] = 9  # a class that none of these images has is never chosen
+        scores[torch.arange(len(rgb)), vivid.long()] = 1
+        return scores
+
+    monkeypatch.setattr(Pictures, "class_scores", property(named))
+    evaluation = run({"a": Plain(0.3)}, labelled, distances=["accuracy"])
+    rows = rows_of(evaluation)
+    assert rows["grey"]["accuracy"] == pytest.approx(0.5) == rows["a"]["accuracy"]
+    note = next(note for note in evaluation.notes if note.startswith("accuracy"))
+    assert "true pictures 50.0%" in note
+    assert set(evaluation.notes) <= set(table(evaluation).splitlines()) and seen
+
+
+def test_accuracy_without_classes_is_refused_before_any_prediction(photos):
+    model = Plain(0.1)
+    model.forward = None
+    with pytest.raises(UsageError, match="folders named by ImageNet's classes"):
+        run({"a": model}, photos, distances=["accuracy"])
+
+
+def test_the_share_of_the_way_from_grey_to_true_is_said(labelled, monkeypatch):
+    monkeypatch.setattr(Pictures, "class_scores", property(lambda pictures: torch.eye(12, 1000)))
+    images = module.load_images(labelled, SIZE, progress=False)
+    distant = module.Distant(["accuracy"], "resnet20@none", images, "cpu")
+    distant.accuracy = 0.9
+    rows = [{"name": "grey", "accuracy": 0.4}, {"name": "a", "accuracy": 0.55}]
+    assert distant.notes(rows) == [
+        "accuracy: of efficientnet_lite0; true pictures 90.0%; of the way from grey to true: a 30%."
+    ]
+
+
+def test_validation_images_are_measured_if_asked_for(labelled):
+    images = module.load_images(labelled, SIZE, progress=False, part="valid")
+    assert {file.parts[-3] for file in images.files} == {"train"} and len(images.files) == 1
+    with pytest.raises(UsageError, match="unknown part 'train': choices: test, valid"):
+        run({"a": Plain(0.1)}, labelled, part="train")
+
+
+def test_the_working_size_is_that_of_the_prediction(photos):
+    sizes = []
+
+    class Noting(Plain):
+        def forward(self, L):
+            sizes.append(tuple(L.shape[2:]))
+            return super().forward(L)
+
+    rows = rows_of(run({"a": Noting(0.1)}, photos, working_size=16))
+    assert set(sizes) == {(16, 16)}
+    same = rows_of(run({"a": Plain(0.1)}, photos))
+    assert rows["a"]["l1"] == pytest.approx(same["a"]["l1"], abs=1e-5)
+
+
+def test_frechet_is_measured_unless_something_else_is_asked_for(photos):
+    rows = evaluate({"a": Plain(0.1)}, photos, progress=False).rows
+    assert "frechet" in rows[0]
+    assert "frechet" not in evaluate({"a": Plain(0.1)}, photos, limit=1, progress=False).rows[0]
 
 
 def test_progress_is_shown_on_stderr_if_wanted(photos, capsys):

@@ -256,6 +256,7 @@ def test_arguments_are_all_that_a_model_file_needs():
         "decoder_channels": None,
         "encoder_stages": 2,
         "lightness": "replicated",
+        "bins": True,
     }
     generator = dynamic_unet("resnet20@none", 48, **options)
     assert generator.arguments == {

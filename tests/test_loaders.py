@@ -11,7 +11,7 @@ from tiny_pictures import SIDE, expected, make, make_parts, numbered
 from torch import Tensor
 
 from colourgan.datasets import cache, cached_images, color_dataloaders, training_parts
-from colourgan.datasets.loaders import Augment, OpenRGB, labelled_dataloaders
+from colourgan.datasets.loaders import Aging, Augment, OpenRGB, labelled_dataloaders
 from colourgan.errors import UsageError
 
 
@@ -70,7 +70,10 @@ def test_a_limit_bounds_training_and_validation(root):
         ({"limit": 1}, "a limit of 1 training images is too few"),
         ({"batch_size": 0}, "a batch of 0 images is none"),
         ({"size": 0}, "size 0 is too small"),
-        ({"augmentation": "turn"}, "unknown augmentation 'turn': choices: none, flip, flip.crop"),
+        (
+            {"augmentation": "turn"},
+            "unknown augmentation 'turn': choices: none, or .* flip, crop, ",
+        ),
         ({"data": "ciphar10"}, "did you mean 'cifar10'"),
     ],
 )
@@ -141,7 +144,10 @@ def augmented(mode, batch, seed=0):
     return Augment(mode)(TensorImage(batch), split_idx=0).as_subclass(Tensor)
 
 
-@pytest.mark.parametrize(("mode", "kinds"), [("none", 1), ("flip", 2), ("flip+crop", 30)])
+@pytest.mark.parametrize(
+    ("mode", "kinds"),
+    [("none", 1), ("flip", 2), ("flip+crop", 30), ("crop+flip", 30), ("zoom", 60), ("aging", 1)],
+)
 def test_every_image_is_augmented_in_its_own_way(mode, kinds):
     out = augmented(mode, marked())
     assert out.shape == (64, 3, 16, 16) and out.dtype == torch.uint8
@@ -192,3 +198,92 @@ def test_augmented_batches_stay_consistent_and_follow_the_seed(root):
     L, ab = one[0]  # every L still stands beside the ab of its own pixel
     pixels = torch.cat((L, ab), dim=1)[0].flatten(1).T.numpy()
     assert {tuple(np.round(pixel, 3)) for pixel in pixels} <= wanted
+
+
+def test_flip_alone_is_what_it_was():
+    flipped = augmented("flip", marked())
+    torch.manual_seed(0)
+    mirror = torch.rand(64) < 0.5
+    for image, mirrored in zip(flipped, mirror, strict=True):
+        assert torch.equal(image, marked(1)[0].flip(-1) if mirrored else marked(1)[0])
+
+
+@pytest.mark.parametrize("mode", ["zoom", "flip+zoom", "zoom+crop+flip"])
+def test_a_zoom_keeps_pictures_of_one_color_and_the_range_of_others(mode):
+    plain = torch.tensor([[0, 0, 0], [255, 255, 255], [3, 200, 77]], dtype=torch.uint8)
+    plain = plain[:, :, None, None].expand(-1, -1, 16, 16)
+    assert torch.equal(augmented(mode, plain), plain)
+    checkers = (torch.arange(16)[:, None] + torch.arange(16)).remainder(2).mul(255).byte()
+    out = augmented(mode, checkers.expand(8, 3, 16, 16))
+    assert out.dtype == torch.uint8 and out.shape == (8, 3, 16, 16)
+    assert torch.equal(out[:, 0], out[:, 2])  # the channels of a pixel stay together
+
+
+def test_a_zoom_shows_a_part_of_at_least_two_fifths():
+    ramps = torch.arange(0, 256, 4).byte()
+    x, y = ramps.expand(64, 64), ramps[:, None].expand(64, 64)
+    out = augmented("zoom", torch.stack([x, y, x]).expand(200, -1, -1, -1)).float()
+    width, height = out[:, 0].amax((1, 2)), out[:, 1].amax((1, 2))
+    width, height = width - out[:, 0].amin((1, 2)), height - out[:, 1].amin((1, 2))
+    areas, ratios = width * height / 252**2, width / height
+    assert 0.36 < areas.min() < 0.5 and 0.9 < areas.max() <= 1.01
+    assert 0.7 < ratios.min() < 0.85 and 1.15 < ratios.max() < 1.4
+    corners = out[:, 0].amin((1, 2))
+    assert corners.min() < 4 and corners.max() > 40  # parts from everywhere
+
+
+def test_aging_changes_lightness_alone_in_its_range_and_not_every_time():
+    torch.manual_seed(0)
+    L, ab = torch.rand(200, 1, 16, 16) * 2 - 1, torch.rand(200, 2, 16, 16)
+    aged, colors = Aging()((L, ab), split_idx=0)
+    assert colors is ab and aged.shape == L.shape and aged.dtype == L.dtype
+    assert aged.min() >= -1 and aged.max() <= 1
+    changed = (aged != L).flatten(1).any(1).float().mean()
+    assert 0.85 < changed < 0.99  # all but a sixteenth
+    assert 0.02 < (aged - L).abs().mean() < 0.2
+    still, _ = Aging()((L, ab), split_idx=1)
+    assert torch.equal(still, L)
+
+
+def test_aging_makes_grain_blur_and_another_contrast():
+    torch.manual_seed(0)
+    flat = torch.full((400, 1, 16, 16), 0.2)
+    aged, _ = Aging()((flat, flat), split_idx=0)
+    grain = aged.std((1, 2, 3))
+    assert 0.3 < (grain > 1e-3).float().mean() < 0.7 and 0.03 < grain.max() < 0.08
+    brightness = aged[grain < 1e-3].mean((1, 2, 3)) - 0.2
+    assert 0.1 < brightness.abs().max() < 0.25 and (brightness > 0.01).any()
+    assert (brightness < -0.01).any()
+
+
+def test_aged_batches_keep_the_true_colors_and_validation_as_it_is(root):
+    def batches(mode):
+        random.seed(1)
+        dls = color_dataloaders(root, SIDE, 7, augmentation=mode)
+        torch.manual_seed(1)
+        return list(dls.train), list(dls.valid)
+
+    (plain, valid), (aged, as_valid), (again, _) = map(batches, ("none", "aging", "aging"))
+    for one, other, same in zip(plain, aged, again, strict=True):
+        assert torch.equal(one[1], other[1]) and not torch.equal(one[0], other[0])
+        assert torch.equal(other[0], same[0])
+    for one, other in zip(valid, as_valid, strict=True):
+        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+def test_zoomed_batches_follow_the_seed_and_leave_validation_as_it_is(root):
+    def batches(seed, mode="flip+zoom+aging"):
+        random.seed(1)
+        dls = color_dataloaders(root, SIDE, 7, augmentation=mode)
+        torch.manual_seed(seed)
+        return dls.train.one_batch(), dls.valid.one_batch()
+
+    (one, valid), (same, _), (other, _) = batches(1), batches(1), batches(2)
+    assert all(map(torch.equal, one, same)) and not torch.equal(one[1], other[1])
+    assert all(map(torch.equal, valid, batches(1, "none")[1]))
+
+
+@pytest.mark.parametrize("mode", ["", "flip+", "turn", "flip+none", "Flip", "flip,zoom"])
+def test_an_unknown_augmentation_lists_the_words(mode):
+    with pytest.raises(UsageError, match=r"none, or with . between: flip, crop, zoom, aging"):
+        Augment(mode)

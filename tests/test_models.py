@@ -151,6 +151,7 @@ def test_the_file_describes_the_model(resnet20, model):
             "decoder_channels": None,
             "encoder_stages": None,
             "lightness": "folded",
+            "bins": False,
         },
         "encoder": {"arch": "resnet20", "weights": "none", "sha256": None},
     }

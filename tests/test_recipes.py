@@ -15,18 +15,21 @@ from colourgan import report as reports
 from colourgan.claims import DECISIVE, FAILS, HOLDS, UNDECIDED, Claim, Scale
 from colourgan.colorize import spread
 from colourgan.errors import Diverged, UsageError
-from colourgan.evaluate import ImageSet
+from colourgan.evaluate import ImageSet, as_colorful_as, load_images, measure_model
 from colourgan.generators import pix2pix_unet
 from colourgan.learners import read_config
 from colourgan.learners import read_history as history
-from colourgan.recipes import RECIPES, pix2pix, reproduce, stability, transfer
-from colourgan.recipes.experiment import Results
+from colourgan.models import load_model
+from colourgan.recipes import RECIPES, believable, pix2pix, reproduce, stability, transfer
+from colourgan.recipes.experiment import Experiment, Results
 from colourgan.report import read_report, verdict_lines
 
 ENCODERS = {
     "same-domain": ["resnet20@none"],
     "cross-domain": ["resnet20@none", "mobilenet_v2@none"],
     "adapt-encoder": ["resnet20@packaged", "resnet20@none"],
+    "nogan": ["resnet20@none"],
+    "colorful-classes": ["resnet20@none"],
 }
 MODELS = {
     "same-domain": {"l1", "gan"},
@@ -36,6 +39,8 @@ MODELS = {
     "conditional-gan": {"l2", "l1", "gan"},
     "batch-vs-spectral": {"batch", "spectral"},
     "wasserstein": {"wgan", "bce"},
+    "nogan": {"l1", "feature", "gan", "nogan"},
+    "colorful-classes": {"l2", "l1", "classes", "rebalanced"},
 }
 
 
@@ -74,14 +79,16 @@ def test_a_recipe_runs_to_its_report(recipe, reproduced):
     assert runs == MODELS[recipe]
     assert len(report.claims) >= 2
     assert {Claim(**c).verdict(Scale(**report.scale)) for c in report.claims} == {UNDECIDED}
-    assert report.scale["epochs"] == 1 and report.scale["images"] < 16
+    frozen = recipe in ("nogan", "colorful-classes")  # an epoch before the others
+    assert report.scale["epochs"] == 1 + frozen and report.scale["images"] < 16
     assert report.rows[0]["name"] == "grey" and len(report.rows) > 2
     for figure in report.figures:
         with Image.open(folder / figure["file"]) as picture:
             picture.load()
     for run in (folder / "runs").iterdir():  # WGAN-GP's generator moves on the fifth batch
-        losses = [row.get("g_loss", 0.0) for row in history(run)]
-        assert np.isfinite(losses).all(), run
+        alone = read_config(run)["arguments"].get("d_epochs", 0)  # the discriminator
+        losses = [row.get("g_loss", 0.0) for row in history(run)][alone:]
+        assert losses and np.isfinite(losses).all(), run
     page = (folder / "report.html").read_text()
     assert page.count("data:image/") >= len(report.figures)
     assert not re.search(r"(src|href)=.?(https?:|//)", page)
@@ -91,11 +98,11 @@ def test_a_recipe_runs_to_its_report(recipe, reproduced):
 @pytest.mark.parametrize("recipe", MODELS)
 def test_a_recipe_says_where_it_is_from_and_where_it_differs(recipe, reproduced):
     report, _ = reproduced(recipe)
-    assert report.source and "project" in report.source
+    assert re.search("project|ECCV", report.source)
     assert "Differs: " in report.description
     assert f"colourgan reproduce {recipe} --data" in report.command
     published = {setting["setting"]: setting["published"] for setting in report.settings}
-    assert published["epochs"] in ("20", "100", "200")
+    assert published["epochs"] in ("4", "14", "20", "100", "200")
 
 
 PUBLISHED = {
@@ -129,6 +136,23 @@ PUBLISHED = {
         "objective": "wgan_gp", "penalty_weight": 10.0, "reconstruction_weight": 100.0,
         "d_steps": 5, "lr": 2e-4, "beta1": 0.5, "beta2": 0.99, "d_norm": "layer",
     },
+    ("nogan", "feature"): {
+        "reconstruction": "feature", "frozen_epochs": 1, "lr": 1e-3, "encoder_lr_ratio": 1e-3,
+        "self_attention": True, "blur": True,
+    },
+    ("nogan", "l1"): {"reconstruction": "l1", "frozen_epochs": 1, "lr": 1e-3, "blur": True},
+    ("nogan", "nogan"): {
+        "reconstruction": "feature", "norm": "spectral", "lr": 2e-5, "d_lr": 1e-4, "beta1": 0.0,
+        "beta2": 0.9, "d_epochs": 2, "patience": 2, "epochs": 5, "limit": 4000,
+    },
+    ("nogan", "gan"): {
+        "reconstruction": "feature", "norm": "spectral", "lr": 2e-5, "d_lr": 1e-4, "beta1": 0.0,
+        "beta2": 0.9, "d_epochs": 0, "patience": None, "epochs": 5, "limit": 4000,
+    },
+    ("colorful-classes", "l2"): {"reconstruction": "l2", "beta2": 0.99},
+    ("colorful-classes", "l1"): {"reconstruction": "l1", "beta2": 0.99},
+    ("colorful-classes", "classes"): {"reconstruction": "bins", "rebalancing": 0.0},
+    ("colorful-classes", "rebalanced"): {"reconstruction": "bins", "rebalancing": 0.5},
 }  # fmt: skip
 
 
@@ -148,6 +172,9 @@ def test_published_scales_are_those_of_the_sources():
     assert scales["batch-vs-spectral"]["epochs"] == "200"
     assert scales["wasserstein"]["batch size"] == "16"
     assert scales["unet-pix2pix-cyclegan"]["batch size"] == "1"
+    assert scales["nogan"]["epochs"] == "4" and scales["nogan"]["batch size"] == "88"
+    assert scales["colorful-classes"]["epochs"] == "14"
+    assert scales["colorful-classes"]["batch size"] == "40"
 
 
 def scales_of(name):
@@ -170,6 +197,63 @@ def test_the_adapted_encoder_is_the_one_that_goes_on_to_color(reproduced):
     used = read_config(runs / "adapted-l1-seed0")["arguments"]["encoder"]
     assert used == f"resnet20@{runs / 'encoder-seed0' / 'encoder.safetensors'}"
     assert (runs / "encoder-seed0" / "encoder.safetensors").exists()
+
+
+def test_both_gans_go_on_from_the_feature_generator_of_their_seed(reproduced):
+    _, folder = reproduced("nogan")
+    feature = str(folder / "runs" / "feature-seed0")
+    for name in ("gan", "nogan"):
+        assert read_config(folder / "runs" / f"{name}-seed0")["parent"]["model"] == feature
+    assert "gain" in history(folder / "runs" / "nogan-seed0")[0]
+
+
+def test_the_share_of_imagenet_counts_the_epochs_of_the_gan_up_to_the_best(tmp_path):
+    config = {
+        "best": {"epoch": 12, "gain": 0.1},
+        "arguments": {"d_epochs": 10},
+        "found": {"train_images": 4000},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert believable.share_of_imagenet(tmp_path) == pytest.approx(0.6244, abs=1e-4)
+    del config["best"]  # it diverged
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert np.isnan(believable.share_of_imagenet(tmp_path))
+
+
+def test_classes_are_measured_as_the_paper_decodes_them(reproduced):
+    _, folder = reproduced("colorful-classes")
+    report = read_report(folder / "report.json")
+    run = folder / "runs" / "rebalanced-seed0"
+    generator = load_model(run)
+    assert float(generator.classes.saturation) != 1  # chosen after the training
+    believable.decode_as_published(generator)
+    decoding = (
+        generator.classes.temperature,
+        generator.classes.vivid,
+        generator.classes.saturation,
+    )
+    assert [float(value) for value in decoding] == pytest.approx([0.38, 1, 1])
+    images = load_images(read_config(run)["arguments"]["data"], 16)
+    expected = measure_model("rebalanced", generator, images, "cpu").row()["colorfulness"]
+    row = next(row for row in report.rows if row["name"] == "rebalanced")
+    assert row["values"]["colorfulness"] == pytest.approx([expected], rel=1e-4)
+
+
+def test_l1_made_as_colorful_is_measured_seed_by_seed(reproduced, data, tmp_path):
+    _, folder = reproduced("colorful-classes")
+    experiment = Experiment("any", tmp_path, device="cpu")
+    experiment.open(str(data), 16)
+    l1, l2 = ([folder / "runs" / f"{name}-seed0"] * 2 for name in ("l1", "l2"))
+    found = experiment.evaluate({"L1": l1, "L2": l2})
+    matched = experiment.as_colorful(found, "L1", l1, "L2")
+    measured = [measure_model("", load_model(run[0]), experiment.images, "cpu") for run in (l2, l1)]
+    expected, factor = as_colorful_as(*measured, experiment.images)
+    assert abs(factor - 1) > 1e-3
+    torch.testing.assert_close(matched, torch.stack([expected.values["l1"]] * 2))
+    found.values["L2"]["colorfulness"][1] = torch.nan  # that seed diverged
+    assert experiment.as_colorful(found, "L1", l1, "L2").isnan().all(1).tolist() == [False, True]
+    experiment.diverged[l1[0]] = "L1 diverged"
+    assert experiment.as_colorful(found, "L1", l1, "L2").isnan().all()
 
 
 def test_the_second_call_trains_nothing_and_reports_the_same(reproduced, data):
@@ -201,6 +285,8 @@ def test_other_settings_need_another_folder(reproduced, data):
         ("same-domain", {"width": 8}, "has no --width: it has --data, --size"),
         ("wasserstein", {"encoders": ["resnet20"]}, "has no --encoders"),
         ("cross-domain", {"encoders": ["resnet20@none"]}, "compares 2 encoders, not 1"),
+        ("nogan", {"encoders": ["resnet20@none"] * 2}, "compares 1 encoder, not 2"),
+        ("colorful-classes", {"width": 8}, "has no --width"),
         ("wasserstein", {"seeds": 0}, "seeds must be 1 or more"),
         ("wasserstein", {"test_limit": 1}, "2 images or more"),
         ("wasserstein", {"size": 24}, "choose 16 or 32"),
@@ -360,6 +446,31 @@ def test_verdicts_of_wasserstein():
     assert good == [HOLDS] * 4
     bad = judge([-1.0, -2.0, -4.0], {"WGAN-GP": rough, "BCE": calm}, True)
     assert bad == [FAILS] * 4
+
+
+def test_verdicts_of_nogan():
+    def judge(sign, share):
+        gan, other = seeds(1.0), seeds(1.0 + sign)
+        found = measured(
+            l1={"NoGAN": other, "GAN": gan},
+            smooth_variance={"NoGAN": other, "GAN": gan},
+            colorfulness={"NoGAN": seeds(1.0 - sign), "feature": gan},
+        )
+        return verdicts(believable.nogan_claims(found, torch.ones(3, COUNT), [share] * 3))
+
+    assert judge(-0.5, 1.2) == [HOLDS] * 5 and judge(0.5, 6.2) == [FAILS] * 5
+
+
+def test_verdicts_of_colorful_classes():
+    def judge(sign):
+        found = measured(
+            colorfulness={"L2": seeds(1), "classes": seeds(2), "rebalanced": seeds(2 + 2 * sign)},
+            within_5={"classes": seeds(0.5), "rebalanced": seeds(0.5 - 0.2 * sign)},
+            l1={"rebalanced": seeds(1.0 - 0.2 * sign)},
+        )
+        return verdicts(believable.class_claims(found, torch.ones(3, COUNT)))
+
+    assert judge(1) == [HOLDS] * 4 and judge(-1) == [FAILS] * 4
 
 
 def test_the_telling_images_are_those_with_the_largest_differences():

@@ -1,5 +1,6 @@
 """A run that is killed goes on to the same model as one that was not."""
 
+import itertools
 import signal
 
 import pytest
@@ -8,9 +9,17 @@ from tiny_runs import TRAINING, colourgan, make_data, options
 
 from colourgan.errors import RunError, UsageError
 from colourgan.files import file_hash
-from colourgan.learners import gan_finetune, pretrain
+from colourgan.learners import gan_finetune, pretrain, read_config, training
 
 FINETUNING = {"epochs": 2, "batch_size": 8, "ema": 0.9, "device": "cpu"}
+NOGAN = FINETUNING | {
+    "epochs": 5,
+    "d_epochs": 1,
+    "patience": 2,
+    "reconstruction": "l2",
+    "lr": 1e-2,  # soon too much: the best epoch is not the last
+    "d_width": 8,
+}
 
 # SIGKILL in the middle of the work: the process has no chance to tidy up.
 KILL_AT_RENAME = """
@@ -54,6 +63,12 @@ def whole(one_thread, data, tmp_path_factory):
     pretrain("resnet20@none", str(data), **TRAINING, out=folder / "p")
     gan_finetune(folder / "p", **FINETUNING, out=folder / "g")
     return folder
+
+
+@pytest.fixture(scope="module")
+def nogan(whole):
+    """An uninterrupted finetuning that patience ends."""
+    return gan_finetune(whole / "p", **NOGAN, out=whole / "n")
 
 
 def model_hash(run):
@@ -103,6 +118,54 @@ def test_killed_finetuning_resumes_to_the_same_model(prelude, whole, tmp_path):
     assert resumed.returncode == 0, resumed.stderr
     assert model_hash(run) == model_hash(whole / "g")
     assert (run / "history.csv").read_text().count("\n") == 3
+
+
+def history(run):
+    """What a run measured, without the seconds."""
+    rows = (run / "history.csv").read_text().splitlines()
+    return [row.rpartition(",")[0] for row in rows]
+
+
+def assert_goes_on(run, whole, nogan):
+    gan_finetune(whole / "p", **NOGAN, out=run, resume=True)
+    assert history(run) == history(nogan)
+    assert model_hash(run) == model_hash(nogan)
+    assert read_config(run)["best"] == read_config(nogan)["best"]
+
+
+def test_nogan_killed_while_it_writes_its_state_resumes_to_the_same(whole, nogan, tmp_path):
+    run = tmp_path / "run"
+    # Renames: 2 × config; of each of the first epochs samples, model, history, curves, state.
+    prelude = KILL_AT_RENAME.format(at=12)
+    killed = colourgan(
+        "gan-finetune", whole / "p", *options({**NOGAN, "out": run}), prelude=prelude
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert_goes_on(run, whole, nogan)
+
+
+@pytest.mark.parametrize("batch", [2, 5, 10], ids=["discriminator", "generator", "after-the-best"])
+def test_interrupted_nogan_resumes_to_the_same(batch, whole, nogan, tmp_path, monkeypatch):
+    count, after = itertools.count(1), training.Progress.after_batch
+
+    def interrupt(self):
+        after(self)
+        if self.training and next(count) == batch:
+            raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Progress, "after_batch", interrupt)
+        gan_finetune(whole / "p", **NOGAN, out=run)
+    assert_goes_on(run, whole, nogan)
+
+
+def test_a_run_that_patience_ended_is_not_taken_up_again(whole, nogan):
+    ended, model, best = history(nogan), model_hash(nogan), read_config(nogan)["best"]
+    assert len(ended) == 1 + best["epoch"] + NOGAN["patience"] < 1 + 6
+    gan_finetune(whole / "p", **NOGAN, out=nogan, resume=True)
+    assert (history(nogan), model_hash(nogan)) == (ended, model)
+    assert read_config(nogan)["best"] == best
 
 
 def test_ctrl_c_says_how_to_go_on(whole, data, tmp_path):

@@ -20,7 +20,9 @@ class Adversarial(GANCallback):
     learner's loss (L1 or another) + adversarial_weight × objective.g_loss. d_steps: steps of the
     discriminator for each step of the generator; each takes a batch of its own, and the generator
     moves on every d_steps-th. g_steps: the other way round, one step of the discriminator for so
-    many of the generator.
+    many of the generator. While `alone` is set, the discriminator trains on every batch and the
+    generator stays as it is: it predicts as in validation, and neither its weights nor the
+    statistics of its batch norm move.
 
     Every epoch gets four columns in the recorder: the means over the training batches of d_loss and
     g_loss (the adversarial term, before its weight), and the shares of logits for true colors above
@@ -36,6 +38,7 @@ class Adversarial(GANCallback):
     """
 
     names = ("d_loss", "g_loss", "d_real_accuracy", "d_fake_accuracy")
+    alone = False
 
     def __init__(
         self,
@@ -61,12 +64,20 @@ class Adversarial(GANCallback):
         self.discriminator.to(model_device(self.learn)).train()
         super().start_fit()
 
+    def before_train(self) -> None:
+        """Starts the means of a new epoch."""
+        super().before_train()
+        if self.alone:  # comes after fastai's own choice of the mode
+            self.learn.model.eval()
+
     def after_loss(self) -> None:
         """The discriminator's step, then the generator's adversarial loss if it is its turn."""
         L, real, fake = self.xb[0], self.yb[0], self.pred
         self._note(l1_loss=self.loss_grad)
-        if self.steps % self.g_steps == 0:
+        if self.alone or self.steps % self.g_steps == 0:
             self._train_discriminator(L, real, fake.detach())
+        if self.alone:
+            raise CancelBatchException
         self.steps += 1
         if self.steps % self.d_steps:
             raise CancelBatchException

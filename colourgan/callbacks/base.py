@@ -1,10 +1,11 @@
 """What the callbacks share: a state to resume from, and errors of one line."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
 from fastai.callback.core import Callback
-from fastai.learner import Learner
+from fastai.learner import Learner, ValueMetric
 
 from colourgan.errors import RunError, UsageError
 
@@ -17,7 +18,19 @@ class TrainingCallback(Callback):
     """
 
     fitting = False
+    columns: Sequence[ValueMetric] = ()  # of the recorder: what this callback measures
     _before_lr_find = None
+
+    @property
+    def learn(self):
+        """The learner; leaving it (`learn.remove_cb`) takes the columns along."""
+        return vars(self).get("_learn")
+
+    @learn.setter
+    def learn(self, learn):
+        if learn is None and self.learn is not None:
+            self.learn.metrics = [m for m in self.learn.metrics if m not in self.columns]
+        vars(self)["_learn"] = learn
 
     def __call__(self, event_name: str):
         """As fastai's, without the words that it wraps around the message of an error."""

@@ -38,17 +38,6 @@ class GANCallback(TrainingCallback):
         self.columns = [ValueMetric(partial(self._mean, name), name) for name in self.names]
         self.before_train()
 
-    @property
-    def learn(self):
-        """The learner; leaving it (`learn.remove_cb`) takes the columns along."""
-        return vars(self).get("_learn")
-
-    @learn.setter
-    def learn(self, learn):
-        if learn is None and self.learn is not None:
-            self.learn.metrics = [m for m in self.learn.metrics if m not in self.columns]
-        vars(self)["_learn"] = learn
-
     def start_fit(self) -> None:
         """Adds the columns; goes on with the loss scale and Adam's moments of the last training."""
         for optimizer in self.optimizers:

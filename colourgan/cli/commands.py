@@ -67,7 +67,9 @@ def reproduce(
 
 
 def evaluate(
-    models: Annotated[list[Path], Argument(help="Run folders or model files.")],
+    models: Annotated[
+        list[Path], Argument(help="Run folders or model files; packaged: the one in the package.")
+    ],
     data: Annotated[
         str | None, Option(help="A data set's name or a folder. [default: the first run's]")
     ] = None,
@@ -82,15 +84,21 @@ def evaluate(
     out: Annotated[Path, Option(help="Folder for table and picture.")] = Path("evaluation"),
     data_dir: DataDir = None,
     distances: Annotated[
-        str | None, Option(help="frechet, fid, kid, lpips, with commas between. [default: none]")
-    ] = None,
+        str,
+        Option(help="frechet, accuracy, fid, kid, lpips, with commas between, or none."),
+    ] = "frechet",
     feature_encoder: Annotated[
         str, Option(help="ARCH[@WEIGHTS]: in whose features frechet is.")
-    ] = "resnet20@packaged",
+    ] = "efficientnet_lite0",
+    part: Annotated[str, Option(help="Images to measure on: test or valid.")] = "test",
+    working_size: Annotated[
+        int | None,
+        Option(help="Side at which colors are predicted, then enlarged. [default: the images']"),
+    ] = None,
     trust_pickle: TrustPickle = False,
 ) -> None:
     """Compare models on test images: a table and a picture."""
-    from colourgan.evaluate import as_json, evaluate, table
+    from colourgan.evaluate import DECILES, as_json, evaluate, table
     from colourgan.learners import choose_device, data_of
     from colourgan.models import load_model, names_of
 
@@ -98,20 +106,23 @@ def evaluate(
     if data is None:
         data, data_dir = data_of(models[0], data_dir)
     device = str(choose_device(device))
-    asked = [] if distances is None else listed("--distances", distances, "their names")
+    asked = listed("--distances", distances, "their names")
+    asked = {"none": [], "frechet": None}.get(distances, asked)
     watched = sys.stderr.isatty()
     result = evaluate(
         loaded, data, size, limit, batch_size, device, seed, data_dir, out, asked, feature_encoder,
-        progress=watched,
+        watched, part, working_size,
     )  # fmt: skip
     print(as_json(result) if json else table(result))
-    done("table and picture", out / "evaluation.txt", result.picture)
+    done("table and pictures", out / "evaluation.txt", result.picture, out / DECILES)
 
 
 def colorize(
     inputs: Annotated[list[Path], Argument(help="Pictures and folders of pictures.")],
-    model: Annotated[Path, Option(help="A run folder or model file.")],
-    out: Annotated[Path, Option(help="Folder for the colored pictures (PNG).")],
+    model: Annotated[
+        Path, Option(help="A run folder or model file; packaged: the one in the package.")
+    ] = Path("packaged"),
+    out: Annotated[Path, Option(help="Folder for the colored pictures (PNG).")] = Path("colored"),
     size: Annotated[
         int | None,
         Option(help="Shorter side at which color is predicted. [default: the model's own]"),
@@ -119,6 +130,14 @@ def colorize(
     samples: Annotated[
         int | None,
         Option(help="So many colorizations of each picture, by dropout. [default: one, without]"),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        Option(help="Of classes of color: below 1 bolder, above paler. [default: the model's own]"),
+    ] = None,
+    vivid: Annotated[
+        float | None,
+        Option(help="Of classes of color, 0 to 1: share of rare ones. [default: the model's own]"),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -130,11 +149,13 @@ def colorize(
 ) -> None:
     """Color pictures of any size and kind, at full resolution."""
     from colourgan.colorize import Colorizer, colorize_files, colorize_sheet
-    from colourgan.generators import SMALLEST
+    from colourgan.generators import SMALLEST, set_decoding
     from colourgan.learners import choose_device
     from colourgan.models import load_model
 
     generator = load_model(model, trust_pickle)
+    if temperature is not None or vivid is not None:
+        set_decoding(generator, temperature, vivid)
     size = generator.arguments["size"] if size is None else size
     if size < SMALLEST:
         raise UsageError(f"--size {size} is too small: at least {SMALLEST} pixels are needed")
@@ -186,8 +207,9 @@ def _registries() -> dict:
     from colourgan.generators import GENERATORS
     from colourgan.initializations import INITIALIZATIONS
     from colourgan.metrics import METRICS
-    from colourgan.objectives import OBJECTIVES, RECONSTRUCTIONS
+    from colourgan.objectives import OBJECTIVES
     from colourgan.recipes import RECIPES
+    from colourgan.reconstructions import RECONSTRUCTIONS
     from colourgan.schedules import SCHEDULES
 
     every = (

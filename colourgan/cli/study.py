@@ -20,7 +20,7 @@ def study(
         str, Option(help="ARCH[@WEIGHTS], ARCH@trained:DATA, ARCH@adapted; commas between all.")
     ] = "resnet20@packaged,resnet20@none",
     data: Annotated[str, Option(help="Data sets' names or folders.")] = "cifar10",
-    methods: Annotated[str, Option(help="l1, l2, gan, gan:OBJECTIVE.")] = "l1,gan",
+    methods: Annotated[str, Option(help="l1, l2, bins, feature, gan, gan:OBJECTIVE.")] = "l1,gan",
     sizes: Annotated[str, Option(help="Sides in pixels. [default: the data set's own]")] = "",
     seeds: Annotated[
         int, Option(help="How often every training but an encoder's is repeated.")
@@ -58,7 +58,7 @@ def study(
     distances: Annotated[str, Option(help="See `colourgan list distances`.")] = "",
     feature_encoder: Annotated[
         str, Option(help="ARCH[@WEIGHTS] whose features frechet compares.")
-    ] = "resnet20@packaged",
+    ] = "efficientnet_lite0",
     jobs: Annotated[int, Option(help="Trainings side by side.")] = 1,
     device: Device = "auto",
     precision: Precision = "auto",

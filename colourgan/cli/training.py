@@ -17,6 +17,7 @@ from colourgan.options import (
     Data,
     DataDir,
     DecaySteps,
+    DEpochs,
     Device,
     DLr,
     DNorm,
@@ -32,6 +33,7 @@ from colourgan.options import (
     LrFloor,
     Objective,
     Out,
+    Patience,
     PenaltyWeight,
     Precision,
     RealLabel,
@@ -49,7 +51,7 @@ def pretrain(
     context: typer.Context,
     encoder: Annotated[
         str, Option(help="ARCH (published weights), or ARCH@none, ARCH@packaged or ARCH@FILE.")
-    ] = "resnet18",
+    ] = "efficientnet_lite0",
     data: Annotated[str, Option(help="A data set's name or a folder of images.")] = "stl10",
     size: Size = None,
     limit: Limit = None,
@@ -63,7 +65,16 @@ def pretrain(
     eps: Annotated[float, Option(help="Adam's; as published: 1e-8.")] = 1e-5,
     schedule: Schedule = "one-cycle",
     decay_steps: DecaySteps = 10_000,
-    reconstruction: Reconstruction = "l1",
+    reconstruction: Annotated[
+        str | None,
+        Option(help="l1, l2, bins (classes of color) or feature. [default: l1, or --start's]"),
+    ] = None,
+    rebalancing: Annotated[
+        float, Option(help="bins: how much more rare colors count, from 0 to 1.")
+    ] = 0.5,
+    colorfulness: Annotated[
+        float, Option(help="bins: share of the true colorfulness that decoding is chosen for.")
+    ] = 0.8,
     augmentation: Augmentation = "flip+crop",
     self_attention: Annotated[bool, Option(help="One self-attention layer.")] = False,
     blur: Annotated[bool, Option(help="Blur after each enlargement, against checkers.")] = False,
@@ -84,6 +95,10 @@ def pretrain(
     out: Out = None,
     resume: Resume = False,
     data_dir: DataDir = None,
+    start: Annotated[
+        Path | None,
+        Option(help="A run or model file to go on from, at this or another --size."),
+    ] = None,
 ) -> None:
     """Train a generator on a pretrained encoder to predict color from lightness."""
     from colourgan.learners import pretrain
@@ -105,10 +120,15 @@ def gan_finetune(
     objective: Objective = "bce",
     real_label: RealLabel = 1.0,
     penalty_weight: PenaltyWeight = 10.0,
-    l1_weight: Annotated[float, Option(help="Weight of L1 beside the adversarial loss.")] = 100.0,
+    reconstruction: Annotated[str | None, Option(help="l1, l2 or feature. [default: l1]")] = None,
+    l1_weight: Annotated[
+        float, Option(help="Weight of the reconstruction beside the adversarial loss.")
+    ] = 100.0,
     adversarial_weight: AdversarialWeight = 1.0,
     limit: Limit = None,
     epochs: Epochs = 5,
+    d_epochs: DEpochs = 0,
+    patience: Patience = None,
     batch_size: BatchSize = 16,
     lr: Annotated[float, Option(help="Learning rate of the generator.")] = 2e-4,
     d_lr: DLr = 2e-4,

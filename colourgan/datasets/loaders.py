@@ -1,6 +1,7 @@
 """fastai DataLoaders that read whole batches from the cache and compute on the device."""
 
 import hashlib
+import math
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from fastcore.basics import chunked
 from fasttransform import ItemTransform, Transform
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, pad
 
 from colourgan import color
 from colourgan.datasets.cache import Cached, cached_images, fit_square, warn_skipped
@@ -25,7 +27,8 @@ from colourgan.images import list_images, read_rgb
 SPLIT_SEED = 0  # one split for all runs, or the images one run trained on would test another
 TEST_SHARE = 0.1  # of a folder that has no train/ and test/ of its own
 VALID_SHARE, VALID_MOST = 0.1, 1000
-AUGMENTATIONS = ("none", "flip", "flip+crop")
+AUGMENTATIONS = ("flip", "crop", "zoom", "aging")
+LEAST_ZOOM = 0.4  # of the area of an image that "zoom" leaves
 
 
 class Parts(NamedTuple):
@@ -105,21 +108,32 @@ class Pictures(TfmdLists):
         return 0
 
 
-class Augment(RandTransform):
-    """Random flips and shifts, drawn anew for every image of a training batch, on its device.
+def augmentations(mode: str) -> set[str]:
+    """What a mode such as "flip+zoom" asks for; UsageError for words that are not AUGMENTATIONS."""
+    words = set() if mode == "none" else set(mode.split("+"))
+    if not words <= set(AUGMENTATIONS):
+        choices = f"none, or with + between: {', '.join(AUGMENTATIONS)}"
+        raise UsageError(f"unknown augmentation '{mode}': choices: {choices}")
+    return words
 
-    mode: one of AUGMENTATIONS; "crop" shifts by up to an eighth of the side, the rest is mirrored.
+
+class Augment(RandTransform):
+    """Random flips, shifts and crops, drawn anew for each image of a training batch, on its device.
+
+    mode: words of AUGMENTATIONS with + between, or "none"; "crop" shifts by up to an eighth of the
+    side, the rest is mirrored; "zoom" enlarges a random part, of LEAST_ZOOM to 1 of the area and of
+    3:4 to 4:3, to the whole.
     """
 
     split_idx = 0
 
     def __init__(self, mode: str):
-        if mode not in AUGMENTATIONS:
-            raise UsageError(f"unknown augmentation '{mode}': choices: {', '.join(AUGMENTATIONS)}")
+        self.mode = augmentations(mode)
         super().__init__(p=1.0)
-        self.mode = mode
 
     def encodes(self, rgb: TensorImage):
+        if "zoom" in self.mode:
+            rgb = _zoomed(rgb)
         if "crop" in self.mode:
             rgb = _shifted(rgb, rgb.shape[-1] // 8)
         if "flip" in self.mode:
@@ -138,6 +152,20 @@ def _shifted(rgb: Tensor, most: int) -> Tensor:
     return rgb[image, :, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
 
 
+def _zoomed(rgb: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W): a random part of each image as large as the whole."""
+    count = len(rgb)
+    area = torch.empty(count).uniform_(LEAST_ZOOM, 1)
+    ratio = torch.empty(count).uniform_(-math.log(4 / 3), math.log(4 / 3)).exp()
+    width, height = ((area * r).sqrt().clamp(max=1) for r in (ratio, 1 / ratio))
+    x, y = ((1 - side) * torch.empty(count).uniform_(-1, 1) for side in (width, height))
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, 0, 2], theta[:, 1, 2] = width, height, x, y
+    grid = affine_grid(theta, list(rgb.shape), align_corners=False).to(rgb.device)
+    part = grid_sample(rgb.float(), grid, padding_mode="reflection", align_corners=False)
+    return part.round().clamp(0, 255).to(torch.uint8)
+
+
 def _mirrored(index: Tensor, side: int) -> Tensor:
     return (side - 1) - ((side - 1) - index.abs()).abs()
 
@@ -153,6 +181,33 @@ class ToLab(ItemTransform):
         # Of three channels: fastai shows a single one in negative, stretched to black and white.
         grey = color.lightness_to_grey(L).expand(-1, 3, -1, -1)
         return TensorImage(grey), TensorImage(color.decode(L, ab))
+
+
+class Aging(ItemTransform):
+    """Makes the lightness of training batches that of older photographs; colors stay the true ones.
+
+    Each for every other image: contrast that differs by up to a fifth, brightness by up to 10 of
+    100 units of L, grain with a standard deviation of up to 3, blur.
+    """
+
+    split_idx = 0
+
+    def encodes(self, batch):
+        L, ab = batch
+        contrast, brightness, grain, blur = (_for_half(len(L), L.device) for _ in range(4))
+        # Uniform in -1 to 1 for half of the images, 0 for the others.
+        contrast, brightness = (2 * each - each.sign() for each in (contrast, brightness))
+        L = L * (1 + 0.2 * contrast) + 0.2 * brightness
+        soft = avg_pool2d(pad(L, (1, 1, 1, 1), mode="replicate"), 3, 1)
+        L = torch.lerp(L, soft, blur)
+        noise = torch.randn(L.shape).to(L.device)
+        return (L + 0.06 * grain * noise).clamp(-1, 1), ab
+
+
+def _for_half(count: int, device: torch.device) -> Tensor:
+    """(N, 1, 1, 1): uniform in (0, 1] for about half of the images, 0 for the others."""
+    strength = torch.rand(count, 1, 1, 1) * (torch.rand(count, 1, 1, 1) < 0.5)
+    return strength.to(device)
 
 
 class CachedDL(TfmdDL):
@@ -200,6 +255,8 @@ def color_dataloaders(
     Raises UsageError for an unknown name, an empty folder or fewer than 2 training images.
     """
     tfms = [Augment(augmentation), ToLab()]
+    if "aging" in augmentations(augmentation):
+        tfms.append(Aging())
     check_batch(batch_size)
     train, valid = cached_parts(data, size, limit, data_dir)
     dls = DataLoaders(

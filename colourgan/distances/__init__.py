@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from colourgan.distances.networks import INCEPTION_FEATURES, library, perceptual, repeatable
-from colourgan.distances.pictures import FEATURE_ENCODER, Pictures
+from colourgan.distances.pictures import FEATURE_ENCODER, Pictures, imagenet_labels
 from colourgan.errors import UsageError
 from colourgan.registry import Registry
 
@@ -26,6 +26,7 @@ __all__ = [
     "distances_of",
     "frechet",
     "frechet_distance",
+    "imagenet_labels",
 ]
 
 DISTANCES = Registry("distance")
@@ -87,6 +88,23 @@ def _lpips(pred: Pictures, target: Pictures) -> Tensor:
     for pair in zip(pred.batches("lpips"), target.batches(), strict=True):
         lpips.update(*pair)
     return lpips.compute().cpu().double()
+
+
+@DISTANCES.register("accuracy")
+def _accuracy(pred: Pictures, target: Pictures) -> Tensor:
+    """Share of pictures that an ImageNet classifier names rightly, where their classes are known.
+
+    1 or 0 an image, by efficientnet_lite0, which chooses among the classes that the target's images
+    have; pictures under 192 pixels are enlarged to it. Raises UsageError if the target has no
+    labels. Source: Zhang, Isola and Efros, "Colorful Image
+    Colorization", ECCV 2016, section 3.1: a test of realism.
+    """
+    if target.labels is None:
+        raise UsageError(
+            "accuracy needs images in folders named by ImageNet's classes, such as n01440764/"
+        )
+    classes = target.labels.unique()
+    return (classes[pred.class_scores[:, classes].argmax(1)] == target.labels).double()
 
 
 def frechet_distance(
@@ -176,7 +194,10 @@ def check_distances(
         if count > 1:
             raise UsageError(f"the distance '{name}' is named {count} times")
     rgb = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    distances_of(names, rgb, rgb.flip(0), feature_encoder)
+    labels = torch.zeros(2, dtype=torch.long)
+    compare(
+        names, Pictures(rgb, feature_encoder), Pictures(rgb.flip(0), feature_encoder, labels=labels)
+    )
 
 
 def _at_least_two(*counts: int) -> int:

@@ -8,14 +8,11 @@ from types import ModuleType
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import AlexNet_Weights
 
 from colourgan.download import download
-from colourgan.encoders import ENCODERS, check_encoder, load_classifier
-from colourgan.encoders.backbones import timm_backbone
-from colourgan.encoders.build import weights_file
-from colourgan.encoders.stages import flat
+from colourgan.encoders import rgb_stages
 from colourgan.errors import RunError, UsageError
 
 INCEPTION_FEATURES = 2048
@@ -36,41 +33,14 @@ INCEPTION = Weights(
 ALEXNET = Weights(AlexNet_Weights.DEFAULT.url, "sha256:7be5be79")
 
 
-class _Normalized(nn.Module):
-    """RGB in [0, 1] with mean 0 and std 1, as an encoder was trained on it."""
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
-
-    def forward(self, rgb: Tensor) -> Tensor:
-        return (rgb - self.mean) / self.std
-
-
 def rgb_encoder(spec: str, stage: int) -> nn.Sequential:
     """RGB (N, 3, H, W) in [0, 1] → the feature map of an encoder's stage; in evaluation mode."""
-    check_encoder(spec)
-    arch, _, weights = spec.partition("@")
     with repeatable():
-        if arch.startswith("timm:"):
-            name = arch.removeprefix("timm:")
-            stages, _, mean, std = timm_backbone(name, weights or "published")
-        else:
-            stages, mean, std = _registered(arch, weights or "published")
+        normalized, *stages = rgb_stages(spec)
     if not -len(stages) <= stage < len(stages):
         raise UsageError(f"{spec} has no stage {stage}: it has {len(stages)}, from 0")
     last = range(len(stages))[stage]
-    return nn.Sequential(_Normalized(mean, std), *stages[: last + 1]).eval()
-
-
-def _registered(arch: str, weights: str) -> tuple[list[nn.Module], tuple, tuple]:
-    kind = ENCODERS[arch]()
-    if weights == "none":
-        classifier = kind.build(kind.classes)
-    else:
-        classifier, _ = load_classifier(arch, kind, weights_file(arch, kind, weights))
-    return flat(kind.stages(classifier)), kind.mean, kind.std
+    return nn.Sequential(normalized, *stages[: last + 1]).eval()
 
 
 @contextmanager

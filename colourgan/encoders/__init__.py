@@ -7,6 +7,8 @@ from colourgan.encoders.build import (
     build_encoder,
     check_encoder,
     load_classifier,
+    rgb_classifier,
+    rgb_stages,
 )
 from colourgan.encoders.stages import LIGHTNESS, up_to_resolution
 from colourgan.encoders.weights import read_weights, save_weights
@@ -21,6 +23,8 @@ __all__ = [
     "check_encoder",
     "load_classifier",
     "read_weights",
+    "rgb_classifier",
+    "rgb_stages",
     "save_weights",
     "up_to_resolution",
 ]

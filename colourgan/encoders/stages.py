@@ -42,6 +42,18 @@ class RGBInput(nn.Module):
         return ((lightness_to_grey(L) - self.mean) / self.std).to(L.dtype)
 
 
+class Normalized(nn.Module):
+    """RGB in [0, 1] with mean 0 and std 1, as an encoder was trained on it."""
+
+    def __init__(self, mean: Triple, std: Triple):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        return (rgb - self.mean) / self.std
+
+
 def flat(modules: Iterable[nn.Module]) -> list[nn.Module]:
     """Modules in order, plain nn.Sequential ones replaced by what they hold."""
     found: list[nn.Module] = []

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from colourgan.color import decode
-from colourgan.distances import INCEPTION_FEATURES, Pictures, compare
+from colourgan.distances import INCEPTION_FEATURES, Pictures, compare, imagenet_labels
 from colourgan.evaluate.measured import ImageSet, Measured
 
 
@@ -16,7 +16,10 @@ class Distant:
     def __init__(self, names: Sequence[str], feature_encoder: str, images: ImageSet, device: str):
         self.names, self.images = names, images
         self.options = feature_encoder, device, images.batch_size
-        self.true = self._pictures(images.rgb)
+        labels = imagenet_labels(images.files) if "accuracy" in names else None
+        self.true = self._pictures(images.rgb, labels)
+        if "accuracy" in names:  # without labels this is the error, before any model predicts
+            self.accuracy = compare(["accuracy"], self.true, self.true)[0]["accuracy"]
 
     def add(self, measured: Measured) -> Measured:
         """The same with its distances, and with the values of those that have one an image."""
@@ -26,8 +29,11 @@ class Distant:
         distances, values = compare(self.names, pred, self.true)
         return measured._replace(values=measured.values | values, distances=distances)
 
-    def notes(self) -> list[str]:
-        """Sentences for below the table: what the numbers are, and what they are not good for."""
+    def notes(self, rows: Sequence[dict]) -> list[str]:
+        """Sentences for below the table: what the numbers are, and what they are not good for.
+
+        rows: of the table, the first one grey's.
+        """
         encoder, count = self.options[0], len(self.images.rgb)
         said, features = [], {}
         if "frechet" in self.names:
@@ -42,10 +48,23 @@ class Distant:
             if count <= width:
                 few = f"{count:,} images are too few to fit {width:,} features"
                 said.append(f"{name}: {few}; far from its value for many images.")
+        if "accuracy" in self.names:
+            said.append(self._accuracy_note(rows))
         return said
 
-    def _pictures(self, rgb: Tensor) -> Pictures:
-        return Pictures(rgb, *self.options, progress=self.images.progress)
+    def _accuracy_note(self, rows: Sequence[dict]) -> str:
+        grey, *models = rows
+        gap = self.accuracy - grey["accuracy"]
+        ways = [
+            f"{row['name']} {(row['accuracy'] - grey['accuracy']) / gap:.0%}"
+            for row in models
+            if gap
+        ]
+        way = f"; of the way from grey to true: {', '.join(ways)}" if ways else ""
+        return f"accuracy: of efficientnet_lite0; true pictures {self.accuracy:.1%}{way}."
+
+    def _pictures(self, rgb: Tensor, labels: Tensor | None = None) -> Pictures:
+        return Pictures(rgb, *self.options, progress=self.images.progress, labels=labels)
 
     def _decoded(self, measured: Measured) -> Tensor:
         """(N, 3, S, S) uint8: the pictures as files would have them."""

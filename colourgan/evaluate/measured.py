@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from colourgan.color import decode, encode, to_lab
-from colourgan.datasets import cached_images, dataset_root, test_files
+from colourgan.datasets import cached_images, dataset_root, test_files, training_parts
 from colourgan.errors import RunError, UsageError
-from colourgan.generators import SMALLEST
+from colourgan.generators import SMALLEST, enlarged, predict_at
 from colourgan.metrics import Colors, measure, saturation_match, summarize
+
+# What models are measured on: images that no training saw, or those it was chosen by.
+PARTS = {"test": test_files, "valid": lambda root: training_parts(root).valid}
 
 
 class ImageSet(NamedTuple):
@@ -62,10 +65,13 @@ def load_images(
     seed: int = 0,
     data_dir: Path | None = None,
     progress: bool = True,
+    part: str = "test",
 ) -> ImageSet:
     """The test images of a data set as `evaluate` takes them; see its arguments and errors."""
     check_numbers(size, limit, batch_size)
-    files = test_files(dataset_root(data, data_dir))
+    if part not in PARTS:
+        raise UsageError(f"unknown part '{part}': choices: {', '.join(PARTS)}")
+    files = PARTS[part](dataset_root(data, data_dir))
     random.Random(seed).shuffle(files)
     # Pictures without color are part of a published test set.
     cached = cached_images(files, size, limit, skip_colorless=False)
@@ -81,9 +87,18 @@ def measure_grey(images: ImageSet) -> Measured:
     return as_measured("grey", torch.zeros(1, 2, 1, 1).expand(count, 2, height, width), images)
 
 
-def measure_model(name: str, generator: nn.Module, images: ImageSet, device: str) -> Measured:
-    """A generator's predictions and their metrics; RunError if one is not finite."""
-    return as_measured(name, _predicted(name, generator, images, device), images)
+def measure_model(
+    name: str,
+    generator: nn.Module,
+    images: ImageSet,
+    device: str,
+    working_size: int | None = None,
+) -> Measured:
+    """A generator's predictions and their metrics; RunError if one is not finite.
+
+    working_size: the side at which it predicts, None for the images' own.
+    """
+    return as_measured(name, _predicted(name, generator, images, device, working_size), images)
 
 
 def check_numbers(size: int, limit: int | None, batch_size: int) -> None:
@@ -94,16 +109,25 @@ def check_numbers(size: int, limit: int | None, batch_size: int) -> None:
             raise UsageError(f"{what} {value} is too small: it must be at least {least}")
 
 
-def _predicted(name: str, generator: nn.Module, images: ImageSet, device: str) -> Tensor:
+def _predicted(
+    name: str, generator: nn.Module, images: ImageSet, device: str, working_size: int | None
+) -> Tensor:
     """ab (N, 2, S, S) float32 on the CPU; RunError if any of it is not finite."""
     # Not under inference_mode: parameters moved there could not be trained again.
     generator = generator.to(device).eval()
     batches = images.batches(f"{name}: predicting")
     with torch.inference_mode():
-        ab = torch.cat([generator(images.L[rows].to(device)).float().cpu() for rows in batches])
+        parts = (images.L[rows].to(device) for rows in batches)
+        ab = torch.cat([_ab(generator, L, working_size).cpu() for L in parts])
     if not ab.isfinite().all():
         raise RunError(f"{name} predicts values that are not finite: the model is broken")
     return ab
+
+
+def _ab(generator: nn.Module, L: Tensor, working_size: int | None) -> Tensor:
+    if working_size is None:
+        return generator(L).float()
+    return enlarged(predict_at(generator, L, (working_size, working_size)), L)
 
 
 def as_measured(name: str, ab: Tensor, images: ImageSet) -> Measured:

@@ -19,6 +19,7 @@ COLUMNS = {
     "delta_colorfulness": ("differs ↓", ".1f"),
     "within_5": ("within 5 ↑", ".1%"),
     "frechet": ("Fréchet ↓", ".3f"),
+    "accuracy": ("accuracy ↑", ".1%"),
     "fid": ("FID ↓", ".1f"),
     "kid": ("KID ↓", ".4f"),
     "lpips": ("LPIPS ↓", ".4f"),
@@ -40,7 +41,8 @@ class Evaluation(NamedTuple):
     other's, "against" the row of the other with its ab multiplied by "factor"; "l1_difference" is
     that row's L1 minus the model's (positive: the model is better than mere saturation),
     "interval" its 95 % bootstrap interval [low, high] over images; "relative" and
-    "relative_interval" are the same as shares of that row's L1. left_out: a sentence for each pair
+    "relative_interval" are the same as shares of that row's L1, "relative_delta_e" and
+    "relative_delta_e_interval" those of ΔE. left_out: a sentence for each pair
     that could not be compared. count: test images; size: their side in pixels; picture: the file of
     the grid, if one was wanted. notes: sentences about the distances.
     """
@@ -65,7 +67,8 @@ def table(evaluation: Evaluation) -> str:
         cells.append([row["name"], *numbers])
     size = f"{evaluation.size}×{evaluation.size}"
     title = f"{evaluation.data}, test images: {evaluation.count:,} of {size} pixels"
-    sentences = [*map(_sentence, evaluation.comparisons), *evaluation.left_out]
+    sentences = [_sentence(each) + _delta_e(each) for each in evaluation.comparisons]
+    sentences += evaluation.left_out
     legend = [LEGEND, *evaluation.notes]
     return "\n".join([title, "", *aligned(cells), "", *legend, "", *sentences]).rstrip()
 
@@ -95,6 +98,15 @@ def _sentence(comparison: dict) -> str:
     if relative < 0:
         return f"{model}: worse than {rival}, L1 {under} it, {interval}"
     return f"{model}: L1 {under} {rival}, {interval}"
+
+
+def _delta_e(comparison: dict) -> str:
+    """What follows of ΔE."""
+    relative = comparison["relative_delta_e"]
+    sign = -1 if relative < 0 else 1
+    low, high = sorted(sign * end for end in comparison["relative_delta_e_interval"])
+    side = "over" if relative < 0 else "under"
+    return f"; ΔE {_percent(abs(relative))} {side} it, {_percent(low)} to {_percent(high)}"
 
 
 def _percent(share: float) -> str:

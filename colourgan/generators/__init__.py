@@ -1,6 +1,15 @@
 """Generators: L → ab. fastai's DynamicUnet around any encoder, and the U-Net of pix2pix."""
 
-from colourgan.generators.base import GENERATORS, SMALLEST, BoundedAb, sampling, splitter
+from colourgan.generators.base import (
+    GENERATORS,
+    SMALLEST,
+    BoundedAb,
+    enlarged,
+    predict_at,
+    sampling,
+    splitter,
+)
+from colourgan.generators.classes import ColorClasses, set_decoding
 from colourgan.generators.dynamic_unet import ColorUnet, dynamic_unet
 from colourgan.generators.pix2pix import Pix2PixUnet, pix2pix_unet
 
@@ -8,10 +17,14 @@ __all__ = [
     "GENERATORS",
     "SMALLEST",
     "BoundedAb",
+    "ColorClasses",
     "ColorUnet",
     "Pix2PixUnet",
     "dynamic_unet",
+    "enlarged",
     "pix2pix_unet",
+    "predict_at",
     "sampling",
+    "set_decoding",
     "splitter",
 ]

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from colourgan.color import AB_RANGE
 from colourgan.errors import UsageError
@@ -44,6 +45,17 @@ def splitter(model: nn.Module) -> list[list[nn.Parameter]]:
     encoder = list(model.encoder.parameters())
     known = {id(p) for p in encoder}
     return [encoder, [p for p in parameters if id(p) not in known]]
+
+
+def predict_at(generator: nn.Module, L: Tensor, size: tuple[int, int]) -> Tensor:
+    """ab (N, 2, h, w) float32, predicted for L (N, 1, H, W) resized to (h, w)."""
+    return generator(interpolate(L, size, mode="bilinear", antialias=True)).float()
+
+
+def enlarged(ab: Tensor, L: Tensor) -> Tensor:
+    """ab (N, 2, h, w) at the height and width of L."""
+    # Bicubic: 2 to 10 % nearer (CIEDE2000) than bilinear for the true ab of 32 or 64 pixels.
+    return interpolate(ab, L.shape[2:], mode="bicubic")
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """fastai's DynamicUnet around any encoder, without its hooks."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from colourgan.encoders import build_encoder, up_to_resolution
 from colourgan.errors import UsageError
 from colourgan.generators.base import GENERATORS, SMALLEST, BoundedAb
+from colourgan.generators.classes import ColorClasses
 
 
 class ColorUnet(nn.Module):
@@ -20,7 +23,13 @@ class ColorUnet(nn.Module):
     ab (N, 2, H, W) in network units, inside the range of sRGB. Without hooks it can be copied,
     traced and pickled after any forward. Built for `size`: which stages are joined depends on it,
     so the size belongs to a saved model.
+
+    bins: predict classes of color, at the resolution of the last block, which is half of the
+    input's where the encoder begins with a stride; `classes` turns them into ab. Inside
+    `giving_classes` a forward pass returns their logits (N, Q, h, w) instead.
     """
+
+    classifying = False
 
     def __init__(
         self,
@@ -30,6 +39,7 @@ class ColorUnet(nn.Module):
         blur: bool = False,
         decoder_width: float = 1.0,
         decoder_channels: int | None = None,
+        bins: bool = False,
     ):
         super().__init__()
         unet = DynamicUnet(encoder, 2, (size, size), blur=blur, self_attention=self_attention)
@@ -50,8 +60,11 @@ class ColorUnet(nn.Module):
             # DynamicUnet places it in the third block from the end, if there is one.
             self.blocks[0].conv2.append(SelfAttention(self.blocks[0].conv2[0].out_channels))
         channels = self.blocks[-1].conv2[0].out_channels
-        self.enlarge, self.join, self.head = _closing(layers, channels, bool(widths))
-        self.bound = BoundedAb()
+        if bins:
+            self.classes = ColorClasses(channels)
+        else:
+            self.enlarge, self.join, self.head = _closing(layers, channels, bool(widths))
+            self.bound = BoundedAb()
 
     def forward(self, L: Tensor) -> Tensor:
         features, x = {}, L
@@ -61,9 +74,25 @@ class ColorUnet(nn.Module):
         x = self.middle(x)
         for block, skip in zip(self.blocks, self.skips, strict=True):
             x = _decode(block, x, features[skip])
+        if hasattr(self, "classes"):
+            return self.classes.logits(x) if self.classifying else self.classes(x, L.shape[2:])
         x = _resized(self.enlarge(x), L)
         x = self.join(torch.cat([x, L.to(x.dtype)], dim=1))
         return self.bound(self.head(x).float())
+
+    @contextmanager
+    def giving_classes(self) -> Iterator[None]:
+        """Inside the block the generator returns the logits of its classes."""
+        self.classifying = True
+        try:
+            yield
+        finally:
+            self.classifying = False
+
+    def train(self, mode: bool = True) -> "ColorUnet":
+        """As every module's; `eval` too ends what a training that was interrupted left."""
+        self.classifying = False
+        return super().train(mode)
 
     def __deepcopy__(self, memo: dict) -> "ColorUnet":
         # Spectral norm, in self-attention, leaves computed weights behind that cannot be copied.
@@ -152,15 +181,16 @@ def dynamic_unet(
     decoder_channels: int | None = None,
     encoder_stages: int | None = None,
     lightness: str = "folded",
+    bins: bool = False,
 ) -> ColorUnet:
     """A ColorUnet around the encoder written `encoder` (see `build_encoder`), for size×size images.
 
     decoder_width: factor on the decoder's channels, which follow the encoder's; decoder_channels:
     as many in every block instead, so that decoders of different encoders are alike;
     encoder_stages: how many of the encoder's resolutions are used, None for all; lightness: how it
-    reads L, see `reading_lightness`. Its attributes `arguments` and `origin` are what a model file
-    needs to build it again. Raises UsageError if the encoder cannot take that size or has fewer
-    stages.
+    reads L, see `reading_lightness`; bins: predict classes of color, see `ColorUnet`. Its
+    attributes `arguments` and `origin` are what a model file needs to build it again. Raises
+    UsageError if the encoder cannot take that size or has fewer stages.
     """
     if size < SMALLEST:
         raise UsageError(f"size {size} is too small: at least {SMALLEST} pixels are needed")
@@ -174,7 +204,7 @@ def dynamic_unet(
     try:
         if encoder_stages is not None:
             stages = up_to_resolution(stages, encoder_stages, size, origin["arch"])
-        model = ColorUnet(stages, size, self_attention, blur, decoder_width, decoder_channels)
+        model = ColorUnet(stages, size, self_attention, blur, decoder_width, decoder_channels, bins)
     except UsageError:
         raise
     except (RuntimeError, ValueError, IndexError, AssertionError) as error:
@@ -192,6 +222,7 @@ def dynamic_unet(
         "decoder_channels": decoder_channels,
         "encoder_stages": encoder_stages,
         "lightness": lightness,
+        "bins": bins,
     }
     model.origin = origin
     return model.train()

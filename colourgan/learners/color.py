@@ -1,5 +1,6 @@
 """Learners that color: `color_learner` for fastai users, and what pretrain and finetune share."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,16 +15,19 @@ from colourgan import color, plots
 from colourgan.callbacks import EMA, Precision
 from colourgan.errors import UsageError
 from colourgan.generators import GENERATORS, splitter
+from colourgan.learners.classes import count_colors
 from colourgan.learners.runs import Run
 from colourgan.models import MODEL_NAME, save_model
-from colourgan.objectives import RECONSTRUCTIONS
+from colourgan.reconstructions import RECONSTRUCTIONS
 
+DEFAULT_ENCODER = "efficientnet_lite0"  # of ImageNet, its weights come with the installation
+CONSTANT, DEAD = 1e-5, 0.95  # a channel's standard deviation; a block's share of such channels
 SAMPLES = 8  # validation images in the picture drawn after every epoch
 
 
 def color_learner(
     dls: DataLoaders,
-    encoder: str = "resnet18",
+    encoder: str = DEFAULT_ENCODER,
     self_attention: bool = False,
     blur: bool = False,
     decoder_width: float = 1.0,
@@ -36,11 +40,13 @@ def color_learner(
     decoder_channels: int | None = None,
     encoder_stages: int | None = None,
     lightness: str = "folded",
+    rebalancing: float = 0.5,
 ) -> Learner:
     """A fastai Learner that colors, as `unet_learner` segments: generator, L1, Adam, precision.
 
     dls: DataLoaders of (L, ab), see `color_dataloaders`; encoder: ARCH[@WEIGHTS]; opt_func: called
     with wd=weight_decay besides what fastai gives it; reconstruction: a name of RECONSTRUCTIONS;
+    rebalancing: of the classes of "bins", see `class_weights`;
     decoder_channels, encoder_stages, lightness: see `dynamic_unet`.
     Frozen, it trains the decoder alone. Raises UsageError or RunError as `build_encoder` does.
     """
@@ -53,7 +59,10 @@ def color_learner(
         decoder_channels=decoder_channels,
         encoder_stages=encoder_stages,
         lightness=lightness,
+        bins=reconstruction == "bins",
     )
+    if reconstruction == "bins":
+        count_colors(generator.classes, dls, rebalancing)
     opt_func = partial(opt_func, wd=weight_decay)
     return generator_learner(dls, generator, opt_func, lr, precision, path, reconstruction)
 
@@ -68,15 +77,16 @@ def generator_learner(
     reconstruction: str = "l1",
 ) -> Learner:
     """A Learner around a generator that exists already; see `color_learner`."""
+    loss, callbacks = RECONSTRUCTIONS[reconstruction](generator)
     return Learner(
         dls,
         generator.to(memory_format=torch.channels_last),
-        RECONSTRUCTIONS[reconstruction](),
+        loss,
         opt_func=opt_func,
         lr=lr,
         splitter=splitter,
         metrics=saturation,
-        cbs=[Precision(precision)],
+        cbs=[Precision(precision), *callbacks],
         path=path,
     )
 
@@ -107,6 +117,7 @@ class Outputs:
 
     def __init__(self, learn: Learner, run: Run, ema: EMA | None):
         self.learn, self.run, self.ema = learn, run, ema
+        self.told: set[int] = set()  # dead blocks that were warned of
         valid = learn.dls.valid
         count = min(SAMPLES, valid.n)
         self.batch = next(iter(valid.new(valid.dataset, images=valid.images, bs=count)))
@@ -130,3 +141,38 @@ class Outputs:
         columns = [color.decode(L, part) for part in (torch.zeros_like(ab), pred, ab)]
         path = self.run.path / "samples" / f"epoch_{epoch:03d}.png"
         plots.grid(list(zip(*columns, strict=True)), path, ["grey", "predicted", "true"])
+        self._warn_of_dead_blocks(epoch)
+
+    def _warn_of_dead_blocks(self, epoch: int) -> None:
+        dead = dead_blocks(self.learn.model, self.batch[0]) - self.told
+        self.told |= dead
+        if dead:
+            blocks = ", ".join(map(str, sorted(dead)))
+            print(
+                f"warning: {self.run.path}, epoch {epoch}: decoder block {blocks} is dead, its "
+                "output does not depend on the image: start anew with a lower --lr",
+                file=sys.stderr,
+            )
+
+
+@torch.no_grad()
+def dead_blocks(generator: nn.Module, L: Tensor) -> set[int]:
+    """The decoder's blocks, counted from 1, nearly all of whose channels are constant.
+
+    L: some images, (N, 1, H, W). Too high a learning rate kills the units of the last blocks, and
+    the loss hardly shows it: what is left paints every image alike. A generator without blocks has
+    no dead ones.
+    """
+    shares = []
+
+    def note(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        spread = output.float().std((0, 2, 3))
+        shares.append(float((spread < CONSTANT).float().mean()))
+
+    hooks = [block.conv2.register_forward_hook(note) for block in getattr(generator, "blocks", [])]
+    try:
+        generator.eval()(L)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {number for number, share in enumerate(shares, 1) if share >= DEAD}

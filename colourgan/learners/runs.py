@@ -19,7 +19,8 @@ from colourgan.callbacks import resolve_precision
 from colourgan.errors import OtherSettings, RunError, UsageError
 from colourgan.files import remove, replacing
 
-PLACES = ("out", "data_dir", "device", "model")  # may change between a run and its resumption
+# May change between a run and its resumption.
+PLACES = ("out", "data_dir", "device", "model", "start")
 LIBRARIES = ("torch", "torchvision", "fastai", "timm")
 
 
@@ -81,7 +82,7 @@ class Run:
                 raise OtherSettings(
                     f"{path} was started with {option} {kept}: a resumed run keeps it"
                 )
-        if parent and parent["sha256"] != config["parent"]["sha256"]:
+        if parent and parent["sha256"] != (config["parent"] or {}).get("sha256"):
             raise OtherSettings(f"{parent['model']} is not the model that {path} was started from")
         torch.set_num_threads(config["threads"])  # sums in another order would change the result
         for part in path.rglob(".*.part*"):  # what a kill left while writing

@@ -15,7 +15,7 @@ from fastai.torch_core import to_device
 from tqdm import tqdm
 
 from colourgan import plots
-from colourgan.callbacks import TrainingCallback, epoch_of
+from colourgan.callbacks import Adversarial, TrainingCallback, epoch_of
 from colourgan.errors import Diverged, UsageError
 from colourgan.learners.runs import Run, set_random_state
 from colourgan.schedules import SCHEDULES
@@ -28,7 +28,8 @@ class Phase(NamedTuple):
 
     lr: a number, or a pair for the two parameter groups, encoder and decoder;
     frozen: train the last parameter group only (and batch norm); schedule: fastai's "one-cycle" or
-    a name of SCHEDULES, counted in batches over the phase, with its decay_steps and lowest rate.
+    a name of SCHEDULES, counted in batches over the phase, with its decay_steps and lowest rate;
+    alone: train the discriminator only, see `Adversarial`.
     """
 
     epochs: int
@@ -37,6 +38,7 @@ class Phase(NamedTuple):
     schedule: str = ONE_CYCLE
     decay_steps: int = 1
     lr_floor: float = 0.0
+    alone: bool = False
 
 
 def checked_phase(
@@ -46,6 +48,7 @@ def checked_phase(
     decay_steps: int,
     lr_floor: float = 0.0,
     frozen: bool = False,
+    alone: bool = False,
 ) -> Phase:
     """A phase of what the user asked for; UsageError if there is no such training."""
     if not min(epochs, np.min(lr), lr_floor) >= 0:
@@ -58,7 +61,7 @@ def checked_phase(
     if schedule != ONE_CYCLE and schedule not in SCHEDULES:
         choices = ", ".join((ONE_CYCLE, *SCHEDULES))
         raise UsageError(f"unknown schedule '{schedule}': choices: {choices}")
-    return Phase(epochs, lr, frozen, schedule, decay_steps, lr_floor)
+    return Phase(epochs, lr, frozen, schedule, decay_steps, lr_floor, alone)
 
 
 class Stateful(Protocol):
@@ -150,11 +153,13 @@ def train(
     save_model: Callable[[], None],
     show_samples: Callable[[int], None] | None = None,
     stateful: dict[str, Stateful] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """Trains through all phases, or what is left of them, saving the run after every epoch.
 
     save_model writes the model file; show_samples(epoch) draws samples; stateful: further objects
-    whose state belongs to the run (discriminator, averaged weights). Raises RunError on NaN.
+    whose state belongs to the run (discriminator, averaged weights); stopped: asked before every
+    epoch whether to train no more. Raises RunError on NaN.
     """
     stateful = {"precision": learn.precision, **(stateful or {})}
     if learn.opt is None:
@@ -168,6 +173,8 @@ def train(
     )  # fmt: skip
     with bar, learn.no_bar(), learn.no_logging():
         for epoch in range(done, len(schedule)):
+            if stopped():
+                break
             learn.epochs_before = epoch
             seconds = _fit_epoch(learn, *schedule[epoch], bar)
             run.history.append({**_row(learn, epoch), "seconds": round(seconds, 2)})
@@ -179,6 +186,9 @@ def train(
 
 def _fit_epoch(learn: Learner, phase: Phase, position: int, bar: tqdm) -> float:
     """Returns the seconds that its training batches took."""
+    for callback in learn.cbs:
+        if isinstance(callback, Adversarial):
+            callback.alone = phase.alone
     learn.opt.freeze_to(-1 if phase.frozen else 0)
     if position == 0:
         learn.opt.clear_state()  # as Learner.freeze and unfreeze do

@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from colourgan.claims import Claim, Scale
 from colourgan.color import AB_SCALE, decode, lightness_to_grey
 from colourgan.encoders import build_encoder
-from colourgan.errors import Diverged, OtherSettings, UsageError
-from colourgan.evaluate import ImageSet, Measured, load_images, measure_grey, measure_model
+from colourgan.errors import Diverged, OtherSettings, RunError, UsageError
+from colourgan.evaluate import (
+    ImageSet,
+    Measured,
+    as_colorful_as,
+    load_images,
+    measure_grey,
+    measure_model,
+)
 from colourgan.files import replacing
 from colourgan.learners import choose_device, is_unused, read_config, read_history
 from colourgan.metrics import chroma_variance, smooth_regions
@@ -159,8 +166,12 @@ class Experiment:
         """Where a figure belongs."""
         return self.out / name
 
-    def evaluate(self, models: Mapping[str, list[Path]]) -> Results:
-        """Every model on the same test images, beside grey."""
+    def evaluate(
+        self,
+        models: Mapping[str, list[Path]],
+        prepare: Callable[[nn.Module], None] = lambda generator: None,
+    ) -> Results:
+        """Every model on the same test images, beside grey; prepare: sets each generator before."""
         smooth = smooth_regions(self.images.L)
         true = chroma_variance(self.images.true_ab(), smooth)
         grey = self._values(measure_grey(self.images), smooth, true)
@@ -168,11 +179,30 @@ class Experiment:
         for name, runs in models.items():
             rows = []
             for run in runs:
-                measured = measure_model(name, load_model(run), self.images, self.device)
+                generator = load_model(run)
+                prepare(generator)
+                measured = measure_model(name, generator, self.images, self.device)
                 ab.setdefault(name, measured.ab)
                 rows.append(self._values(measured, smooth, true, run in self.diverged))
             values[name] = {metric: torch.stack([row[metric] for row in rows]) for metric in grey}
         return Results(self.images, values, ab)
+
+    def as_colorful(self, results: Results, base: str, runs: list[Path], model: str) -> Tensor:
+        """(S, N): L1 of `base` with its ab scaled until it is as colorful as the model, by seeds.
+
+        runs: those of `base`. NaN for a seed that diverged or where no factor does it.
+        """
+        rows = []
+        for seed, run in enumerate(runs):
+            values = {name: each[seed] for name, each in results.values[model].items()}
+            try:
+                paler = measure_model(base, load_model(run), self.images, self.device)
+                rival, _ = as_colorful_as(Measured(model, None, values), paler, self.images)
+                l1 = rival.values["l1"]
+            except RunError:
+                l1 = torch.full_like(values["l1"], torch.nan)
+            rows.append(l1 * torch.nan if run in self.diverged else l1)
+        return torch.stack(rows)
 
     def _values(
         self, measured: Measured, smooth: Tensor, true: Tensor, diverged: bool = False
@@ -196,3 +226,13 @@ class Experiment:
     def minutes(self) -> float:
         """What all of the trainings took, whenever they ran, without their validation."""
         return sum(row["seconds"] for run in self.runs for row in read_history(run)) / 60
+
+
+def exactly(encoders: Sequence[str], count: int) -> Sequence[str]:
+    """The encoders; UsageError if there are not so many."""
+    if len(encoders) != count:
+        raise UsageError(
+            f"this recipe compares {count} encoder{'s' * (count > 1)}, not {len(encoders)}: "
+            f"name {count}, separated by commas"
+        )
+    return encoders

@@ -5,9 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from colourgan.claims import Claim, claim
-from colourgan.errors import UsageError
 from colourgan.learners import gan_finetune, pretrain, train_encoder
-from colourgan.recipes.experiment import Experiment, Findings, Results
+from colourgan.recipes.experiment import Experiment, Findings, Results, exactly
 from colourgan.recipes.figures import animation, loss_curves, measure_bars, samples
 from colourgan.recipes.registry import RECIPES
 
@@ -60,7 +59,7 @@ def same_domain(
     published, nor were the batch sizes and the augmentation (flips here); L1 is measured on
     ab / 110.
     """
-    experiment.open(data, size, _exactly(encoders, 1))
+    experiment.open(data, size, exactly(encoders, 1))
     base = partial(
         pretrain, encoders[0], data, size, limit, epochs, batch_size=batch_size, **PRETRAINING
     )
@@ -121,7 +120,7 @@ def cross_domain(
     (so do Tiny ImageNet's): an ImageNet encoder may have seen them. The two encoders bring decoders
     of different size with them.
     """
-    experiment.open(data, size, _exactly(encoders, 2))
+    experiment.open(data, size, exactly(encoders, 2))
     models = {}
     for name, encoder in zip(("CIFAR", "ImageNet"), encoders, strict=True):
         base = partial(
@@ -195,7 +194,7 @@ def adapt_encoder(
     encoders: the CIFAR one, then the ImageNet one. Needs data whose folders are classes.
     Differs: nothing is published to differ from; of STL-10 a tenth is kept for validation.
     """
-    cifar, imagenet = _exactly(encoders, 2)
+    cifar, imagenet = exactly(encoders, 2)
     start = cifar if "@" in cifar else f"{cifar}@published"
     experiment.open(data, size, encoders)
     adapt = partial(train_encoder, start, data, size, limit, epochs, batch_size=128, lr=0.02)
@@ -255,12 +254,3 @@ def _gans(
     """The finetuning of each seed's U-Net."""
     settings = {"data": data, "limit": limit, "epochs": epochs, "batch_size": batch_size}
     return [partial(gan_finetune, unet, **settings, **FINETUNING) for unet in unets]
-
-
-def _exactly(encoders: Sequence[str], count: int) -> Sequence[str]:
-    if len(encoders) != count:
-        raise UsageError(
-            f"this recipe compares {count} encoder{'s' * (count > 1)}, not {len(encoders)}: "
-            f"name {count}, separated by commas"
-        )
-    return encoders

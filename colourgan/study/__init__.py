@@ -81,8 +81,9 @@ def study(
     Every model is a cell, for each of: encoders, ARCH[@WEIGHTS] as for `pretrain`, or
     ARCH@trained:DATA (the study trains it on DATA by `train_encoder`), ARCH@adapted and
     ARCH@adapted:WEIGHTS (published, or those weights, trained on with the cell's own data); data,
-    names or folders; methods: "l1", "l2", "gan" or "gan:OBJECTIVE", which finetunes the L1 cell of
-    the same kind; sizes in pixels, none for the data set's own; seeds 0, 1, …; tunings:
+    names or folders; methods: a name of RECONSTRUCTIONS, "gan" or "gan:OBJECTIVE", which finetunes
+    the L1 cell of the same kind; sizes in pixels, none for the data set's own; seeds 0, 1, …;
+    tunings:
     "unfrozen" (one learning rate), "discriminative" (the encoder's is a tenth), "gradual" (the
     same after a first epoch with a frozen encoder) or "frozen" (of the encoder only batch norm
     learns from L1; a GAN then trains all of it); stages: how many of the encoder's are used, or

@@ -13,6 +13,7 @@ from colourgan.datasets import native_size
 from colourgan.errors import UsageError
 from colourgan.files import file_hash
 from colourgan.learners import PLACES, gan_finetune, pretrain, train_encoder
+from colourgan.reconstructions import RECONSTRUCTIONS
 from colourgan.study.cells import FACTORS
 from colourgan.study.settings import ADAPTED, TRAINED, Settings, check
 
@@ -106,7 +107,7 @@ def _with_needs(training: Training) -> list[Training]:
 
 def _cell(settings: Settings, seed, data, size, encoder, treatment, method) -> Training:
     factors = dict(zip(FACTORS, (data, str(size), encoder, method, *treatment), strict=True))
-    if method in ("l1", "l2"):
+    if method in RECONSTRUCTIONS:
         return _pretraining(settings, seed, factors)
     base = _pretraining(settings, seed, factors | {"method": "l1"})
     objective = method.partition(":")[2] or "bce"

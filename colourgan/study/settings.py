@@ -11,6 +11,7 @@ from colourgan.encoders import ENCODERS, LIGHTNESS, check_encoder
 from colourgan.errors import UsageError
 from colourgan.generators import SMALLEST
 from colourgan.objectives import OBJECTIVES
+from colourgan.reconstructions import RECONSTRUCTIONS
 
 TUNINGS = ("unfrozen", "discriminative", "gradual", "frozen")
 TRAINED = "trained:"
@@ -90,7 +91,7 @@ def check(settings: Settings) -> None:
         kind, colon, objective = method.partition(":")
         if kind == "gan" and colon:
             OBJECTIVES[objective]
-        _check_words("method", [kind], ("l1", "l2", "gan") if not colon else ("gan",))
+        _check_words("method", [kind], (*RECONSTRUCTIONS, "gan") if not colon else ("gan",))
     for data in settings.data:
         _check_data(data)
     for encoder in settings.encoders:

@@ -1,0 +1,91 @@
+"""The last layer of a generator that predicts color as classes."""
+
+from math import inf
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colourgan.bins import annealed_mean, bin_centers, class_weights
+from colourgan.color import AB_RANGE
+from colourgan.errors import UsageError
+
+AT_ONCE = 2**18  # pixels whose classes are in memory together where nothing is trained: 330 MB
+TEMPERATURES = (0.01, 10.0)
+
+
+def set_decoding(generator: nn.Module, temperature: float | None, vivid: float | None) -> None:
+    """`ColorClasses.set_decoding` of a generator; UsageError if it does not predict classes."""
+    if not hasattr(generator, "classes"):
+        raise UsageError(
+            "--temperature and --vivid are of models trained with --reconstruction bins: this one "
+            "predicts its colors directly"
+        )
+    generator.classes.set_decoding(temperature, vivid)
+
+
+class ColorClasses(nn.Module):
+    """Features (N, C, h, w) → logits (N, Q, h, w) of the bins of color, and these → ab.
+
+    Buffers, saved with the model: prior (Q,), the bins' shares among the training images, which
+    with `rebalancing` gives the weights in the loss; temperature, vivid and saturation, which
+    decode. The loss makes rare colors more likely than they are; vivid is the share of this that is
+    left in: 1 decodes what was trained, 0 undoes it. saturation multiplies the decoded a and b.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        count = len(bin_centers())
+        self.logits = nn.Conv2d(channels, count, 1)
+        self.register_buffer("prior", torch.full((count,), 1 / count))
+        self.register_buffer("rebalancing", torch.tensor(0.5))
+        self.register_buffer("temperature", torch.tensor(0.4))
+        self.register_buffer("vivid", torch.tensor(0.5))
+        self.register_buffer("saturation", torch.tensor(1.0))
+        low, high = torch.tensor(AB_RANGE).view(2, 2, 1, 1)
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("high", high, persistent=False)
+
+    def weights(self) -> Tensor:
+        """(Q,): what a color of each bin counts in the loss."""
+        return class_weights(self.prior, self.rebalancing)
+
+    def forward(self, features: Tensor, size: torch.Size) -> Tensor:
+        """ab (N, 2, H, W) float32 in network units, enlarged to `size`."""
+        if torch.is_grad_enabled() or torch.jit.is_tracing():
+            return self.enlarged(self.logits(features), size)
+        height, width = features.shape[2:]
+        parts = features.split(max(1, AT_ONCE // (height * width)))
+        return torch.cat([self.enlarged(self.logits(part), size) for part in parts])
+
+    def enlarged(self, logits: Tensor, size: torch.Size) -> Tensor:
+        """ab (N, 2, H, W) of logits (N, Q, h, w), enlarged to `size`."""
+        ab = self.decode(logits)
+        return F.interpolate(ab, size=size, mode="bilinear", align_corners=False)
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """ab (N, 2, h, w) of logits (N, Q, h, w)."""
+        undone = (1 - self.vivid) * self.weights().log()
+        ab = annealed_mean(logits.float() - undone[:, None, None], self.temperature)
+        return (ab * self.saturation).clamp(self.low, self.high)
+
+    def set_decoding(
+        self,
+        temperature: float | None = None,
+        vivid: float | None = None,
+        saturation: float | None = None,
+    ) -> None:
+        """Changes how classes become colors; UsageError for values that are out of range."""
+        low, high = TEMPERATURES
+        if temperature is not None:
+            if not low <= temperature <= high:
+                raise UsageError(f"temperature {temperature} is not between {low} and {high:g}")
+            self.temperature.fill_(temperature)
+        if vivid is not None:
+            if not 0 <= vivid <= 1:
+                raise UsageError(f"vivid {vivid} is not between 0 and 1")
+            self.vivid.fill_(vivid)
+        if saturation is not None:
+            if not 0 <= saturation < inf:
+                raise UsageError(f"saturation {saturation} is not a number from 0 on")
+            self.saturation.fill_(saturation)
