@@ -10,17 +10,19 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 DATA := sample
-ENCODER := resnet20@packaged
+ENCODER := efficientnet_lite0
 ifeq ($(DATA),sample)
 DEMO := demo
-PRETRAIN := --epochs 6
-FINETUNE := --epochs 6
+SIZE := 96
+PRETRAIN := --epochs 5
+FINETUNE := --epochs 2
 else
 DEMO := demo-$(notdir $(patsubst %/,%,$(DATA)))
+SIZE := $(or $(patsubst cifar10,32,$(filter cifar10,$(DATA))),64)
 PRETRAIN := --epochs 5 --limit 8000
 FINETUNE := --epochs 2
 endif
-MADE := $(addprefix $(DEMO)/,photos pretrain gan evaluation colorized colorized.png)
+MADE := $(addprefix $(DEMO)/,photos colorized colorized.png pretrain gan evaluation)
 
 .PHONY: help demo test lint install clean
 
@@ -35,8 +37,10 @@ install: $(INSTALLED)
 
 define SHIPPED_PHOTOS
 from importlib.resources import files; from shutil import copy
-copy(files("skimage") / "data/chelsea.png", "$(DEMO)/photos")
-copy(files("matplotlib") / "mpl-data/sample_data/grace_hopper.jpg", "$(DEMO)/photos")
+photos = {"skimage": ["data/astronaut.png", "data/chelsea.png", "data/coffee.png"], \
+    "sklearn": ["datasets/images/china.jpg", "datasets/images/flower.jpg"], \
+    "matplotlib": ["mpl-data/sample_data/grace_hopper.jpg"]}
+for library, names in photos.items(): [copy(files(library) / name, "$(DEMO)/photos") for name in names]
 endef
 export SHIPPED_PHOTOS
 
@@ -44,18 +48,20 @@ demo: $(INSTALLED)
 	@rm -rf $(MADE)
 	@mkdir -p $(DEMO)/photos
 	@$(BIN)/python -c "$$SHIPPED_PHOTOS"
-	$(BIN)/colourgan pretrain --encoder $(ENCODER) --data $(DATA) $(PRETRAIN) --out $(DEMO)/pretrain
+	$(BIN)/colourgan colorize $(DEMO)/photos --out $(DEMO)/colorized --sheet $(DEMO)/colorized.png
+	$(BIN)/colourgan pretrain --encoder $(ENCODER) --data $(DATA) --size $(SIZE) $(PRETRAIN) \
+		--reconstruction bins --decoder-channels 64 --out $(DEMO)/pretrain
 	$(BIN)/colourgan gan-finetune $(DEMO)/pretrain $(FINETUNE) --out $(DEMO)/gan
-	$(BIN)/colourgan evaluate $(DEMO)/pretrain $(DEMO)/gan --limit 1000 --out $(DEMO)/evaluation
-	$(BIN)/colourgan colorize $(DEMO)/photos --model $(DEMO)/gan --out $(DEMO)/colorized \
-		--sheet $(DEMO)/colorized.png
+	$(BIN)/colourgan evaluate packaged $(DEMO)/pretrain $(DEMO)/gan --data $(DATA) --size $(SIZE) \
+		--limit 1000 --out $(DEMO)/evaluation
 	@echo
-	@echo "$(DEMO)/evaluation/evaluation.txt   the table above: test images no training has seen"
-	@echo "$(DEMO)/evaluation/evaluation.png   some of them: grey, pretrained, with GAN, true"
-	@echo "$(DEMO)/colorized.png               two whole photographs: grey, colored"
+	@echo "$(DEMO)/colorized.png               whole photographs, by the model in the package: grey, colored"
 	@echo "$(DEMO)/colorized/                  the same in full size"
+	@echo "$(DEMO)/evaluation/evaluation.txt   the table above: test images no training has seen"
+	@echo "$(DEMO)/evaluation/evaluation.png   some of them: grey, packaged, trained here, with GAN, true"
+	@echo "$(DEMO)/evaluation/deciles.png      others, from the best to the worst"
 	@echo "$(DEMO)/{pretrain,gan}/loss.png     how the training went; samples/ beside it, each epoch"
-	@echo "Your own: $(BIN)/colourgan colorize PHOTO --model $(DEMO)/gan --out colored"
+	@echo "Your own: $(BIN)/colourgan colorize PHOTO"
 
 # A home of their own, and a proxy that nobody answers at: no test can touch yours, or the network.
 # The files of tests are spread over the cores, each file on one, as its tests share what they train.

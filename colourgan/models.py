@@ -109,7 +109,7 @@ def model_file(path: Path | str) -> Path:
     """
     path = Path(path)
     if str(path) == PACKAGED and not path.exists():
-        return Path(str(files("colourgan") / "weights" / PACKAGED_MODEL))
+        return _packaged()
     file = path / MODEL_NAME if path.is_dir() else path
     if not file.is_file():
         where = (
@@ -117,6 +117,10 @@ def model_file(path: Path | str) -> Path:
         )
         raise UsageError(f"{where}: name a run folder or a model file")
     return file
+
+
+def _packaged() -> Path:
+    return Path(str(files("colourgan") / "weights" / PACKAGED_MODEL))
 
 
 def safe_model_file(path: Path | str) -> Path:
@@ -139,6 +143,8 @@ def names_of(paths: Iterable[Path | str]) -> dict[str, Path]:
     if len(set(found)) < len(found):
         raise UsageError(f"a model is named twice: {', '.join(map(str, paths))}")
     named = [file.parent if file.name == MODEL_NAME else file.with_suffix("") for file in found]
+    if (own := Path(os.path.abspath(_packaged()))) in found:
+        named[found.index(own)] = Path(PACKAGED)
     if len(set(named)) < len(named):  # one model in two formats, or a run beside its export
         named = [file.parent if file.name == MODEL_NAME else file for file in found]
     depth = 1

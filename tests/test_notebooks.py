@@ -24,6 +24,7 @@ NAMES = (
     "05_cross_domain.ipynb",
     "06_objectives_compared.ipynb",
     "07_your_own_photos.ipynb",
+    "08_the_packaged_model.ipynb",
 )
 EACH = pytest.mark.parametrize("name", NAMES)
 MEGABYTE = 2**20

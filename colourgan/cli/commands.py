@@ -133,7 +133,7 @@ def colorize(
     ] = None,
     temperature: Annotated[
         float | None,
-        Option(help="Of classes of color: below 1 bolder, above paler. [default: the model's own]"),
+        Option(help="Low takes the likeliest class of color, 1 their mean. [default: own]"),
     ] = None,
     vivid: Annotated[
         float | None,
