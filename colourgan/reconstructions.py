@@ -57,7 +57,7 @@ def l2(generator: nn.Module) -> Reconstruction:
 
 @RECONSTRUCTIONS.register("bins")
 def bins(generator: nn.Module) -> Reconstruction:
-    """Cross-entropy of classes of color, rare ones counting more: the most vivid colors."""
+    """Cross-entropy of classes of color, rare ones counting more."""
     if not hasattr(generator, "classes"):
         raise UsageError("reconstruction bins needs a generator that predicts classes of color")
     return Reconstruction(ClassLoss(generator.classes), [ClassifyColors()])
