@@ -14,16 +14,16 @@ import torch
 
 from colourgan.color import decode
 from colourgan.datasets import color_dataloaders
-from colourgan.learners import data_of, gan_finetune, read_config
+from colourgan.learners import gan_finetune, read_training
 from colourgan.metrics import colorfulness, saturation_match
 from colourgan.models import load_model
 
 VARIANTS = [
-    {"l1_weight": 40.0},
-    {"l1_weight": 100.0},
-    {"l1_weight": 200.0},
-    {"l1_weight": 400.0},
-    {"l1_weight": 200.0, "lr": 5e-5},
+    {"reconstruction_weight": 40.0},
+    {"reconstruction_weight": 100.0},
+    {"reconstruction_weight": 200.0},
+    {"reconstruction_weight": 400.0},
+    {"reconstruction_weight": 200.0, "lr": 5e-5},
 ]
 RESULTS = Path(__file__).with_suffix(".csv")
 
@@ -57,8 +57,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/gan_recipe"))
     asked = parser.parse_args()
-    arguments = read_config(asked.run)["arguments"]
-    dls = color_dataloaders(data_of(asked.run)[0], arguments["size"], 64, arguments["limit"])
+    before = read_training(asked.run)
+    dls = color_dataloaders(before.data, before.size, 64, before.limit, data_dir=before.data_dir)
     rows = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []
     known = {row["variant"] for row in rows}
     for variant in VARIANTS:
@@ -66,7 +66,7 @@ def main() -> None:
         if name in known:
             continue
         out = asked.out / name.replace(", ", "-").replace(" ", "")
-        run = gan_finetune(asked.run, epochs=asked.epochs, **variant, out=out)
+        run = gan_finetune(model=asked.run, epochs=asked.epochs, **variant, out=out)
         rows.append({"variant": name, **measured(run, asked.run, dls)})
         with RESULTS.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])

@@ -1,11 +1,14 @@
 """colourgan: transfer learning for image colorization.
 
-The house; a module imports only from lower floors:
+The layers; a module imports only from lower ones:
 
     0  registry, errors, files, download   names, one-line errors, whole files
-       images, color                       any picture in; RGB ↔ Lab and its scaling, only here
-       bins                                color as classes
-       initializations                     the weights a network starts from
+       options         dataclasses of options: checks, command line, JSON
+       trainings       Pretrain, GanFinetune, …: what a run is asked for, each option once
+       plans           the same for a study and a recipe
+       images, color   any picture in; RGB ↔ Lab and its scaling, only here
+       bins            color as classes
+       initializations  the weights a network starts from
     1  encoders        ARCH[@WEIGHTS] → stages of a pretrained body that read lightness
        discriminators  PatchGAN fitted to the resolution
        objectives      what discriminator and generator each minimise
@@ -13,7 +16,6 @@ The house; a module imports only from lower floors:
        metrics         L1, PSNR, SSIM, ΔE, colorfulness, saturation matching
        datasets        a name or folder → decoded once → DataLoaders of (L, ab)
        plots           grids, curves, bars, GIFs
-       claims          per-seed numbers → interval → verdict
     2  generators      fastai's DynamicUnet around an encoder, the U-Net of pix2pix: L → ab
        callbacks       Precision, Adversarial, CycleConsistency, FeatureLoss, EMA
        distances       two sets of pictures → how far apart networks see them
@@ -22,18 +24,17 @@ The house; a module imports only from lower floors:
     4  learners        color_learner; one function a training command; the run folder
     5  colorize        any picture in, the same picture in color out
        evaluate        models on test images → a table and a picture
-       options         command-line options that several commands share
-    6  report          what an experiment showed: one page, its verdicts from the numbers
+    6  experiments     trainings that need each other: run, measured, judged, reported
     7  recipes         published experiments by name
        study           encoders × data × method × seeds → one report
-    8  cli             one short function a command
+    8  cli             commands derived from trainings and plans
 
 Importing colourgan loads no torch: its public names are found when they are first used.
 """
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "Adversarial": "callbacks",

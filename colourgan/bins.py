@@ -10,9 +10,7 @@ from torch import Tensor
 
 from colourgan.color import AB_SCALE, rgb_to_lab
 
-BIN = 10.0
-"""CIE units of a and b from one bin's center to the next."""
-
+BIN = 10.0  # CIE units of a and b from one bin's center to the next
 NEAREST, SIGMA = 5, 5.0  # bins of a soft target, and its Gaussian's standard deviation, CIE units
 _EDGE = 110  # CIE units: no sRGB color has a larger |a| or |b|
 

@@ -7,11 +7,9 @@ computed in float32, and no constant has to be moved to a device except one tabl
 import torch
 from torch import Tensor
 
-AB_SCALE = 110.0
-"""CIE a and b are divided by this for the networks."""
-
+AB_SCALE = 110.0  # CIE a and b are divided by this for the networks
+# ((a_low, b_low), (a_high, b_high)) of all sRGB colors in network units, 0.01 CIE units wider.
 AB_RANGE = ((-86.19 / AB_SCALE, -107.87 / AB_SCALE), (98.24 / AB_SCALE, 94.49 / AB_SCALE))
-"""((a_low, b_low), (a_high, b_high)) of all sRGB colors in network units, 0.01 CIE units wider."""
 
 # Matrix and white point (D65, 2 degrees) as in skimage/color/colorconv.py, v0.26, so that results
 # agree to the digit: the four-digit matrix printed in IEC 61966-2-1 gives slightly other ones.
@@ -20,18 +18,11 @@ _XYZ_FROM_RGB = (
     (0.212671, 0.715160, 0.072169),
     (0.019334, 0.119193, 0.950227),
 )
-_WHITE = (0.95047, 1.0, 1.08883)
+_WHITE = 0.95047, 1.0, 1.08883
+# Linear RGB to XYZ with the white point divided out, and back.
+_TO_XYZ = [[c / white for c in row] for row, white in zip(_XYZ_FROM_RGB, _WHITE, strict=True)]
+_TO_RGB = torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64)).tolist()
 _F_KNEE, _F_SLOPE, _F_OFFSET = 0.008856, 7.787, 16 / 116  # CIE 15:2004, section 8.2.1
-
-
-def _white_from_rgb() -> Tensor:
-    """(3, 3) float64: linear RGB to XYZ with the white point divided out."""
-    white = torch.tensor(_WHITE, dtype=torch.float64)
-    return torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64) / white[:, None]
-
-
-_TO_XYZ = _white_from_rgb().tolist()
-_TO_RGB = torch.linalg.inv(_white_from_rgb()).tolist()
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -41,8 +32,15 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     Returns (N, 3, H, W) float32: L in 0..100, a in about -86..98, b in about -108..94.
     Raises ValueError for another shape or type.
     """
-    _check(rgb, 3)
-    x, y, z = (_f(channel) for channel in _mix(_linear(rgb), _TO_XYZ))
+    check_shape(rgb, 3)
+    if rgb.dtype == torch.uint8:
+        table = _LINEAR_TABLE.to(rgb.device, non_blocking=True)
+        linear = table.index_select(0, rgb.flatten().int()).view(rgb.shape)
+    elif rgb.is_floating_point():
+        linear = _without_gamma(rgb.float())
+    else:
+        raise ValueError(f"expected rgb as uint8 or floating point, got {rgb.dtype}")
+    x, y, z = (_f(channel) for channel in _mix(linear, _TO_XYZ))
     return torch.stack((y * 116 - 16, (x - y) * 500, (y - z) * 200), dim=1)
 
 
@@ -52,7 +50,7 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     lab: (N, 3, H, W), L in 0..100. Returns (N, 3, H, W) float32 in [0, 1]. Gradients are finite
     everywhere (zero where a channel is clamped). Raises ValueError for another shape.
     """
-    _check(lab, 3)
+    check_shape(lab, 3)
     L, a, b = lab.float().unbind(1)
     y = (L + 16) / 116
     x, z = y + a / 500, (y - b / 200).clamp(min=0)  # z as scikit-image: no negative blue light
@@ -72,8 +70,8 @@ def encode(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 def to_lab(L: Tensor, ab: Tensor) -> Tensor:
     """CIE Lab (N, 3, H, W) float32 of network-scaled L (N, 1, H, W) and ab (N, 2, H, W)."""
-    _check(L, 1)
-    _check(ab, 2)
+    check_shape(L, 1)
+    check_shape(ab, 2)
     return torch.cat(((L.float() + 1) * 50, ab.float() * AB_SCALE), dim=1)
 
 
@@ -90,7 +88,8 @@ def lightness_to_grey(L: Tensor) -> Tensor:
     return _gamma(_f_inverse(((L.float() + 1) * 50 + 16) / 116))
 
 
-def _check(image: Tensor, channels: int) -> None:
+def check_shape(image: Tensor, channels: int) -> None:
+    """Raises ValueError unless an image is (N, channels, H, W)."""
     if image.ndim != 4 or image.shape[1] != channels:
         raise ValueError(f"expected shape (N, {channels}, H, W), got {tuple(image.shape)}")
 
@@ -101,17 +100,8 @@ def _mix(image: Tensor, matrix: list[list[float]]) -> list[Tensor]:
     return [(r * row[0]).add_(g, alpha=row[1]).add_(b, alpha=row[2]) for row in matrix]
 
 
-def _linear(rgb: Tensor) -> Tensor:
-    """sRGB without its gamma, float32 in [0, 1]; IEC 61966-2-1."""
-    if rgb.dtype == torch.uint8:
-        table = _LINEAR_TABLE.to(rgb.device, non_blocking=True)
-        return table.index_select(0, rgb.flatten().int()).view(rgb.shape)
-    if not rgb.is_floating_point():
-        raise ValueError(f"expected rgb as uint8 or floating point, got {rgb.dtype}")
-    return _without_gamma(rgb.float())
-
-
 def _without_gamma(rgb: Tensor) -> Tensor:
+    """Linear RGB of sRGB in [0, 1]; IEC 61966-2-1."""
     power = ((rgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
     return torch.where(rgb > 0.04045, power, rgb / 12.92)
 
@@ -119,11 +109,9 @@ def _without_gamma(rgb: Tensor) -> Tensor:
 _LINEAR_TABLE = _without_gamma(torch.arange(256, dtype=torch.float64) / 255).float()
 
 
-# The clamps inside the powers below keep gradients finite: torch.where multiplies the branch not
-# taken by 0, and 0 × infinity is NaN.
-
-
 def _gamma(linear: Tensor) -> Tensor:
+    # The clamps inside the powers here and below keep gradients finite: torch.where multiplies the
+    # branch not taken by 0, and 0 × infinity is NaN.
     power = 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(linear > 0.0031308, power, linear * 12.92).clamp(0, 1)
 

@@ -1,5 +1,7 @@
 """DISCRIMINATORS: networks that tell true colors from predicted ones, given the lightness."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -30,7 +32,7 @@ STRIDES = (PUBLISHED, (2, 2, 1), (2, 1), (1,), (2, 2, 2), (2, 2), (2,))
 
 
 class ConditionalDiscriminator(nn.Module):
-    """Logits for how true an image is: colors on their lightness, one for each patch or image."""
+    """Logits for how real an image's colors are given its lightness, one a patch or an image."""
 
     def __init__(self, layers: list[nn.Module]):
         super().__init__()
@@ -39,8 +41,8 @@ class ConditionalDiscriminator(nn.Module):
     def forward(self, *images: Tensor) -> Tensor:
         """L (N, 1, H, W) and ab (N, 2, H, W) in network units; returns logits (N, 1, h, w).
 
-        More generally any images (N, C, H, W) whose channels make `in_channels` together: one built
-        for 1 judges L alone, one built for 2 ab alone.
+        More generally any images (N, C, H, W) with `in_channels` channels in all: one built for 1
+        judges L alone, one built for 2 ab alone.
         """
         return self.layers(torch.cat(images, dim=1))
 
@@ -49,7 +51,7 @@ class ConditionalDiscriminator(nn.Module):
 def patchgan(
     size: int, norm: str = "batch", width: int = 64, in_channels: int = 3, *, init: str = "normal"
 ) -> ConditionalDiscriminator:
-    """pix2pix's PatchGAN with as many layers as suit images of `size` pixels a side.
+    """pix2pix's PatchGAN, its number of layers chosen for images of `size` pixels a side.
 
     norm: "batch", "instance", "layer" or "spectral" norm, or "none"; the first layer has none but
     spectral norm. width: channels of the first layer. in_channels: those of L and ab together.
@@ -62,7 +64,7 @@ def patchgan(
     128    2 2 1      64 128 256          34                30 × 30
     256    2 2 2 1    64 128 256 512      70                30 × 30
 
-    (plus a last convolution of stride 1 to one channel). The receptive field is between a quarter
+    (and a last convolution of stride 1 to one channel). The receptive field is between a quarter
     and half of the side for sizes from 16 to 280, and 70 above. Raises UsageError for a size under
     16, an unknown norm or initialization.
     Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks",
@@ -71,7 +73,7 @@ def patchgan(
     strides = patch_strides(size)
     channels = [width * 2**i for i in range(len(strides))]
     layers = _hidden([in_channels, *channels], strides, KERNEL, norm)
-    return _assemble([*layers, _convolution(channels[-1], 1, KERNEL, 1)], norm, init)
+    return _assemble([*layers, nn.Conv2d(channels[-1], 1, KERNEL, padding=1)], norm, init)
 
 
 @DISCRIMINATORS.register("pixelgan")
@@ -84,7 +86,7 @@ def pixelgan(
     """
     _check_size(size)
     layers = _hidden([in_channels, width, 2 * width], (1, 1), 1, norm)
-    return _assemble([*layers, _convolution(2 * width, 1, 1, 1)], norm, init)
+    return _assemble([*layers, nn.Conv2d(2 * width, 1, 1)], norm, init)
 
 
 @DISCRIMINATORS.register("imagegan")
@@ -93,9 +95,9 @@ def imagegan(
 ) -> ConditionalDiscriminator:
     """One logit (N, 1, 1, 1) an image of `size` pixels a side, which sees all of it.
 
-    Zeros make the image 3 pixels larger (32 → 35); 4×4 convolutions of stride 2 with width,
+    The image is zero-padded by 3 pixels (32 → 35); 4×4 convolutions of stride 2 with width,
     2 · width, 4 · width, then 8 · width channels halve it until its side is at most 7 (35 → 17 → 8
-    → 4), and a convolution as large as what is left makes one value of it. Arguments and errors as
+    → 4), and a convolution as large as the rest gives one value. Arguments and errors as
     `patchgan`. Source: the student project of recipe `batch-vs-spectral`, input 35 × 35; layers as
     DCGAN's (Radford et al. 2016, section 3).
     """
@@ -132,21 +134,13 @@ def _check_size(size: int) -> None:
 def _hidden(
     channels: list[int], strides: tuple[int, ...], kernel: int, norm: str
 ) -> list[nn.Module]:
-    make_norm = NORMS[norm]
+    make_norm, padding = NORMS[norm], 1 if kernel == KERNEL else 0
     layers = []
-    for i, stride in enumerate(strides):
+    for i, (inputs, outputs) in enumerate(pairwise(channels)):
         normed = make_norm is not None and i > 0
-        layers.append(_convolution(channels[i], channels[i + 1], kernel, stride, bias=not normed))
-        layers += [make_norm(channels[i + 1])] if normed else []
-        layers.append(nn.LeakyReLU(0.2))
+        layers.append(nn.Conv2d(inputs, outputs, kernel, strides[i], padding, bias=not normed))
+        layers += [*([make_norm(outputs)] if normed else []), nn.LeakyReLU(0.2)]
     return layers
-
-
-def _convolution(
-    inputs: int, outputs: int, kernel: int, stride: int, bias: bool = True
-) -> nn.Conv2d:
-    padding = 1 if kernel == KERNEL else 0
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias)
 
 
 def _assemble(layers: list[nn.Module], norm: str, init: str) -> ConditionalDiscriminator:

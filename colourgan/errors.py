@@ -15,3 +15,7 @@ class Diverged(RunError):
 
 class OtherSettings(UsageError):
     """A run cannot go on as it was asked to: it was started with other settings."""
+
+
+class Busy(RunError):
+    """A run folder that another process is training in."""

@@ -3,63 +3,86 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
+from secrets import token_hex
 
 from colourgan.errors import RunError
 
-_NOT_WRITABLE = (
-    errno.EACCES,
-    errno.EEXIST,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
-)
+_NOT_WRITABLE = {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
+_NOT_WRITABLE |= {errno.ENOTDIR, errno.EPERM, errno.EROFS}
 _NEARLY_NOTHING = 2**20  # bytes free on a disk that was full before the next write
+_PART = re.compile(r"\..*\.[0-9a-f]{16}\.part(\.[^.]*)?", re.DOTALL)
+_STALE = 24 * 60 * 60  # seconds without a change after which nobody is writing a part any more
 
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes `path`'s place once the block ends well.
+    """A path beside `path` to write to; it takes `path`'s place once the block ends without error.
 
-    Works for a file and for a new folder. What was at `path` stays whole until then; on an error
-    the half-written part is removed. Raises RunError if the disk is full or not writable.
+    Works for a file and for a new folder. What was at `path` stays until then; on an error the
+    half-written part is removed. Content reaches the disk before it gets its name (fsync of a
+    file, sync of the whole system for a folder, where there is one), so after a power cut `path` is
+    the old or the new one. A killed process leaves a hidden part behind; the first write of a later
+    process to the same folder removes all parts in which nothing has changed for a day.
+    Raises RunError if the disk is full or not writable.
     """
     path = Path(path)
-    # Keeps the ending: writers such as PIL and numpy choose a format by it.
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    # No two writers share a part: threads have one process number, containers the same ones. The
+    # ending stays: writers such as PIL and numpy choose a format by it.
+    beside = path.with_name(f".{path.stem}.{token_hex(8)}.part{path.suffix}")
+    full = f"no space left to write {path}: free some space or choose another place"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path.parent.absolute())
         yield beside
+        if not beside.is_dir():
+            _fsync(beside, os.O_RDWR)
+        elif hasattr(os, "sync"):  # one call: fsync of thousands of files takes many times as long
+            os.sync()
         os.replace(beside, path)
+        with suppress(OSError):  # Windows and some network disks cannot do this for a folder
+            _fsync(path.parent, os.O_RDONLY)
     except OSError as error:
-        if explained := _explained(error, path):
-            raise explained from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunError(full) from error
+        if error.errno in _NOT_WRITABLE:
+            raise RunError(f"cannot write {path}: {error.strerror}") from error
         raise
     except RuntimeError as error:
         # torch.save says of a full disk only that a position is not the expected one.
         if isinstance(error, RunError) or shutil.disk_usage(path.parent).free > _NEARLY_NOTHING:
             raise
-        raise _disk_full(path) from error
+        raise RunError(full) from error
     finally:
         with suppress(OSError):  # a place that cannot be written: the error above says so
             remove(beside)
 
 
-def _explained(error: OSError, path: Path) -> RunError | None:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _disk_full(path)
-    if error.errno in _NOT_WRITABLE:
-        return RunError(f"cannot write {path}: {error.strerror}")
-    return None
+@lru_cache(maxsize=1024)  # once for each process and folder: listing a large one takes its time
+def _remove_stale(folder: Path) -> None:
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            with suppress(OSError):  # another process may be removing the same part
+                if _PART.fullmatch(entry.name):
+                    # Of a folder's files the newest counts: its own time does not change with them.
+                    changes = (path.lstat().st_mtime for path in chain([entry], entry.rglob("*")))
+                    if all(time.time() - change > _STALE for change in changes):
+                        remove(entry)
 
 
-def _disk_full(path: Path) -> RunError:
-    return RunError(f"no space left to write {path}: free some space or choose another place")
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Reading pictures of any kind: their colors, or their lightness alone."""
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -18,14 +19,15 @@ from colourgan.errors import RunError, UsageError
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
 _STRIP_PIXELS = 2**19
+_log = logging.getLogger(__name__)
 
 
 def read_rgb(source: Path | str | Image.Image) -> Image.Image:
-    """The picture as 8-bit sRGB, turned the way its EXIF data say.
+    """The picture as 8-bit sRGB, upright according to its EXIF orientation.
 
-    Of an embedded ICC profile the colors are converted to sRGB. Where a picture is transparent, its
-    color under the transparency counts. Grey of 16 and more bits is scaled, not clipped; of a
-    sequence the first picture is read. Raises RunError, one line, if the file is broken.
+    Colors are converted to sRGB from an embedded ICC profile. Alpha is dropped: transparent pixels
+    show the color stored in them. Grey of 16 bits and more is scaled, not clipped; of an animation
+    or multi-page file the first frame is read. Raises RunError if the file cannot be read.
     """
     image = _opened(source)
     if _is_deep(image):
@@ -37,46 +39,58 @@ def read_rgb(source: Path | str | Image.Image) -> Image.Image:
 def read_lightness(source: Path | str | Image.Image) -> tuple[Tensor, Image.Image | None]:
     """(L, alpha) of a picture at its full resolution: all that colorizing ever sees of it.
 
-    L: (1, 1, H, W) float32, network-scaled (CIE lightness / 50 - 1), in [-1, 1]; grey of 16 and
-    more bits keeps its precision. alpha: mode "L" of the same size, None for a picture without
+    L: (1, 1, H, W) float32, network-scaled (CIE lightness / 50 - 1), in [-1, 1]; grey of 16 bits
+    and more keeps its precision. alpha: mode "L" of the same size, None for a picture without
     transparency. Everything else as for `read_rgb`.
     """
     image = _opened(source)
     pixels = _deep_grey(image) if _is_deep(image) else np.asarray(_rgb(image))
     L = torch.empty(1, 1, *pixels.shape[:2])
     for rows in strips(*L.shape[2:]):
-        L[:, :, rows] = _lightness(pixels[rows])
-    return L, _alpha(image)
+        rgb = torch.tensor(pixels[rows])  # a copy, as PIL's memory is read-only
+        rgb = rgb.expand(3, -1, -1) if rgb.ndim == 2 else rgb.permute(2, 0, 1)
+        L[:, :, rows] = encode(rgb[None])[0]
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    return L, alpha
 
 
-def list_images(folder: Path | str) -> list[Path]:
+def list_images(folder: Path | str, warn: bool = True) -> list[Path]:
     """All pictures in a folder and its subfolders (links too), by their SUFFIXES, sorted.
 
-    Hidden files and folders are left out, so macOS's "._x.jpg" as well. Raises UsageError if the
-    folder does not exist or has no picture.
+    Hidden files and folders are left out, so macOS's "._x.jpg" as well. Skipped and, with `warn`,
+    counted in one logged warning: folders that cannot be read, and pictures' names that belong to
+    no regular file (a pipe, a socket, a link that leads nowhere). Raises UsageError if the folder
+    does not exist or has no picture.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError(f"there is no folder {folder}")
-    if not (found := sorted(_walk(folder))):
-        raise UsageError(f"no picture in {folder}: looked for {' '.join(sorted(SUFFIXES))}")
-    return found
+    found, skipped, seen = [], [], set()
+    walk = os.walk(folder, onerror=lambda error: skipped.append(error.filename), followlinks=True)
+    for here, folders, names in walk:
+        if (real := os.path.realpath(here)) in seen:  # links may form a cycle
+            folders.clear()
+            continue
+        seen.add(real)
+        # In order, as of several links to one folder the first is followed.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                path = Path(here, name)
+                (found if os.path.isfile(path) else skipped).append(path)
+    left_out = f"{len(skipped)} entries that are no regular files or cannot be read"
+    left_out = f"skipped {left_out} (such as {skipped[0]})" if skipped else ""
+    if not found:
+        wanted = f"no picture in {folder}: looked for {' '.join(sorted(SUFFIXES))}"
+        raise UsageError(f"{wanted}; {left_out}" if skipped else wanted)
+    if skipped and warn:
+        _log.warning(f"{folder}: {left_out}")
+    return sorted(found)
 
 
 def strips(height: int, width: int) -> Iterator[slice]:
     """The rows of a picture, a few at a time, so that float arithmetic on one takes some MB."""
     rows = max(1, _STRIP_PIXELS // width)
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    seen = set()  # links may form a circle
-    for here, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        folders[:] = [] if real in seen else [n for n in folders if not n.startswith(".")]
-        names = [] if real in seen else [n for n in names if not n.startswith(".")]
-        seen.add(real)
-        yield from (Path(here, n) for n in names if os.path.splitext(n)[1].lower() in SUFFIXES)
 
 
 def _opened(source: Path | str | Image.Image) -> Image.Image:
@@ -87,20 +101,18 @@ def _opened(source: Path | str | Image.Image) -> Image.Image:
             warnings.filterwarnings("ignore", module=r"PIL\.")
             if isinstance(source, Image.Image):
                 return ImageOps.exif_transpose(source)
+            if os.path.exists(source) and not os.path.isfile(source):
+                raise OSError("not a regular file")  # opening a pipe would wait for ever
             # By its path PIL 13.0 maps a plain TIFF into memory and garbles one that lies sideways.
             with open(source, "rb") as file, Image.open(file) as image:
                 return ImageOps.exif_transpose(image)
     # PIL's readers raise nearly every exception there is when a file's bytes are broken.
     except Exception as error:
         name = "the picture" if isinstance(source, Image.Image) else source
-        raise RunError(f"cannot read {name}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture, or broken from its first bytes on"
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return said.splitlines()[0]
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            said = "not a picture, or broken from its first bytes on"
+        raise RunError(f"cannot read {name}: {said.splitlines()[0]}") from error
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -118,13 +130,9 @@ def _deep_grey(image: Image.Image) -> np.ndarray:
     peak = float(grey.max())
     whites = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
     grey = (grey / next((white for white in whites if peak <= white), peak)).clip(0, 1)
-    return _profiled_grey(grey, image.info.get("icc_profile"))
-
-
-def _profiled_grey(grey: np.ndarray, icc: bytes | None) -> np.ndarray:
-    """(H, W) in [0, 1] by the profile's curve, read off 256 greys: PIL converts 8 bits only."""
-    if not icc:
+    if not (icc := image.info.get("icc_profile")):
         return grey
+    # PIL converts 8 bits only: the profile's curve is read off 256 greys.
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     curve = np.asarray(_srgb(ramp, icc))[0, :, 1] / np.float32(255)
     return np.interp(grey * 255, np.arange(256), curve).astype(np.float32)
@@ -136,10 +144,6 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("CMYK", "LAB"):
         return _srgb(image, icc)
     return _srgb(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"), icc)
-
-
-def _alpha(image: Image.Image) -> Image.Image | None:
-    return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
 
 
 def _srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
@@ -154,20 +158,9 @@ def _to_srgb(mode: str, icc: bytes | None) -> ImageCms.ImageCmsTransform | None:
     if not icc:
         return None
     try:
-        return ImageCms.buildTransform(
-            ImageCms.ImageCmsProfile(BytesIO(icc)),
-            ImageCms.createProfile("sRGB"),
-            mode,
-            "RGB",
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
+        source, target = ImageCms.ImageCmsProfile(BytesIO(icc)), ImageCms.createProfile("sRGB")
+        intent, flags = ImageCms.Intent, ImageCms.Flags.BLACKPOINTCOMPENSATION
+        intent = intent.RELATIVE_COLORIMETRIC
+        return ImageCms.buildTransform(source, target, mode, "RGB", intent, flags)
     except (OSError, ImageCms.PyCMSError):
         return None
-
-
-def _lightness(pixels: np.ndarray) -> Tensor:
-    """L (1, 1, h, W) of pixels (h, W) in [0, 1] or (h, W, 3) in 0..255."""
-    rgb = torch.tensor(pixels)  # a copy, as PIL's memory is read-only
-    rgb = rgb.expand(3, -1, -1) if rgb.ndim == 2 else rgb.permute(2, 0, 1)
-    return encode(rgb[None])[0]

@@ -49,7 +49,13 @@ def kaiming(module: nn.Module) -> None:
 
     Source: He et al., "Delving Deep into Rectifiers", ICCV 2015, equation 10.
     """
-    _initialize(module, _kaiming)
+
+    def weigh(layer: nn.Module) -> Tensor:
+        # A transposed convolution's weight has its inputs first, where torch counts outputs.
+        mode = "fan_out" if isinstance(layer, TRANSPOSED) else "fan_in"
+        return nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
+
+    _initialize(module, weigh)
 
 
 @INITIALIZATIONS.register("orthogonal")
@@ -84,9 +90,3 @@ def _initialize(
             scale(layer.weight)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-
-
-def _kaiming(layer: nn.Module) -> Tensor:
-    # A transposed convolution's weight has its inputs first, where torch counts outputs.
-    mode = "fan_out" if isinstance(layer, TRANSPOSED) else "fan_in"
-    return nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")

@@ -4,31 +4,26 @@ A new metric is one function (pred, target) -> (N,) registered in METRICS; table
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from skimage.color import deltaE_ciede2000
 from skimage.metrics import structural_similarity
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad
 
-from colourgan.color import AB_SCALE, decode
+from colourgan.color import AB_SCALE, check_shape, decode
 from colourgan.errors import RunError, UsageError
 from colourgan.registry import Registry
 
 METRICS = Registry("metric")
 
-PSNR_CEILING = 100.0
-"""dB given to identical pictures, so that one of them does not make a mean infinite."""
-
-MAX_FACTOR = 64.0
-"""The largest saturation factor that `saturation_match` tries."""
-
+PSNR_CEILING = 100.0  # dB of identical pictures, so that one of them makes no mean infinite
+MAX_FACTOR = 64.0  # the largest saturation factor that `saturation_match` tries
 _SSIM_WINDOW = 11  # pixels a side: what sigma 1.5 comes to in Wang et al. 2004
 _COARSE = 16  # values a side: patches of color, without texture
-_BATCH = 256  # images decoded at once: bounds memory
+_AT_ONCE = 2**20  # pixels decoded together, and numbers of draws: bounds memory
 
 
 class Colors(NamedTuple):
@@ -58,13 +53,10 @@ def _ssim(pred: Colors, target: Colors) -> Tensor:
     Raises UsageError if a side is under 11 pixels. Source: Wang, Bovik, Sheikh and Simoncelli,
     IEEE TIP 13(4), 2004: Gaussian window of sigma 1.5, population covariance.
     """
-    height, width = pred.rgb.shape[2:]
-    if min(height, width) < _SSIM_WINDOW:
-        raise UsageError(
-            f"ssim needs pictures of at least {_SSIM_WINDOW}×{_SSIM_WINDOW} pixels, "
-            f"got {width}×{height}: evaluate at a larger size"
-        )
-    return _per_image(_ssim_of_one, pred.rgb, target.rgb)
+    check_sides(pred.rgb, _SSIM_WINDOW, "ssim")
+    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    ssim = partial(structural_similarity, data_range=1.0, channel_axis=-1, **window)
+    return _per_image(ssim, pred.rgb, target.rgb)
 
 
 @METRICS.register("delta_e")
@@ -92,12 +84,21 @@ def colorfulness(rgb: Tensor) -> Tensor:
     rgb: (N, 3, H, W) in [0, 1]; returns (N,). Raises ValueError for another shape.
     Source: "Measuring colourfulness in natural images", SPIE 2003, section 7 (values in 0..255).
     """
-    if rgb.ndim != 4 or rgb.shape[1] != 3:
-        raise ValueError(f"expected shape (N, 3, H, W), got {tuple(rgb.shape)}")
+    check_shape(rgb, 3)
     r, g, b = (rgb.float() * 255).flatten(2).unbind(1)
     opponents = torch.stack((r - g, (r + g) / 2 - b))  # (2, N, H·W)
     spread, mean = torch.var_mean(opponents, dim=2, correction=0)
     return spread.sum(0).sqrt() + 0.3 * mean.square().sum(0).sqrt()
+
+
+def check_sides(rgb: Tensor, least: int, metric: str) -> None:
+    """Raises UsageError if a side of the pictures (N, 3, H, W) is under `least` pixels."""
+    height, width = rgb.shape[2:]
+    if min(height, width) < least:
+        raise UsageError(
+            f"{metric} needs pictures of at least {least}×{least} pixels, "
+            f"got {width}×{height}: evaluate at a larger size"
+        )
 
 
 def smooth_regions(L: Tensor) -> Tensor:
@@ -165,7 +166,7 @@ def saturation_match(ab: Tensor, L: Tensor, colorfulness_wanted: float) -> float
     """
     low, high = 0.0, 1.0
     # "not >=" and not "<": a NaN must end in the error, too.
-    while not (reached := _mean_colorfulness(ab, L, high)) >= colorfulness_wanted:
+    while not (reached := mean_colorfulness(ab, L, high)) >= colorfulness_wanted:
         low, high = high, high * 2
         if high > MAX_FACTOR:
             raise RunError(
@@ -174,7 +175,7 @@ def saturation_match(ab: Tensor, L: Tensor, colorfulness_wanted: float) -> float
             )
     while high - low > 1e-4:
         middle = (low + high) / 2
-        if _mean_colorfulness(ab, L, middle) < colorfulness_wanted:
+        if mean_colorfulness(ab, L, middle) < colorfulness_wanted:
             low = middle
         else:
             high = middle
@@ -201,27 +202,32 @@ def bootstrap_means(values: Tensor, seed: int = 0, resamples: int = 2000) -> Ten
     values: (…, N), one value an image. All rows, and all calls with the same seed, see the same
     draws: the difference of two rows' means is the mean of their paired differences.
     """
-    count = values.shape[-1]
-    return values.detach().cpu().double() @ _times_drawn(count, seed, resamples).T / count
+    values, count = values.detach().cpu().double(), values.shape[-1]
+    draws = _times_drawn(count, seed, resamples).split(max(1, _AT_ONCE // count))
+    return torch.cat([values @ part.double().T for part in draws], dim=-1) / count
 
 
 def percentile_interval(means: Tensor, level: float = 0.95) -> tuple[float, float]:
     """(low, high) that leave out equal shares of `means`, (resamples,), at both ends."""
     tail = (1 - level) / 2
-    low, high = means.quantile(means.new_tensor([tail, 1 - tail])).tolist()
-    return low, high
+    return tuple(means.quantile(means.new_tensor([tail, 1 - tail])).tolist())
 
 
 @lru_cache(maxsize=2)
 def _times_drawn(count: int, seed: int, resamples: int) -> Tensor:
-    """(resamples, count) float64: how often each image is among those drawn."""
+    """(resamples, count) int16: how often each image is among those drawn."""
     generator = torch.Generator().manual_seed(seed)
     drawn = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
-    return torch.stack([indices.bincount(minlength=count) for indices in drawn]).double()
+    return torch.stack([indices.bincount(minlength=count).short() for indices in drawn])
 
 
-def _mean_colorfulness(ab: Tensor, L: Tensor, factor: float) -> float:
-    batches = zip(L.split(_BATCH), ab.split(_BATCH), strict=True)
+def mean_colorfulness(ab: Tensor, L: Tensor, factor: float = 1.0) -> float:
+    """The mean over images of `colorfulness`, with ab multiplied by a factor.
+
+    ab: (N, 2, H, W) and L: (N, 1, H, W) in network units.
+    """
+    at_once = max(1, _AT_ONCE // L[0].numel())
+    batches = zip(L.split(at_once), ab.split(at_once), strict=True)
     return _mean(torch.cat([colorfulness(decode(l_, ab_ * factor)) for l_, ab_ in batches]))
 
 
@@ -232,21 +238,5 @@ def _mean(values: Tensor) -> float:
 def _per_image(function: Callable, pred: Tensor, target: Tensor) -> Tensor:
     """(N,): `function` of each pair of pictures as (H, W, 3) float64 numpy arrays."""
     pairs = zip(pred.detach().cpu(), target.detach().cpu(), strict=True)
-    values = [float(function(_array(a), _array(b))) for a, b in pairs]
-    return torch.tensor(values, device=pred.device)
-
-
-def _array(picture: Tensor) -> np.ndarray:
-    return picture.permute(1, 2, 0).double().numpy()
-
-
-def _ssim_of_one(pred: np.ndarray, target: np.ndarray) -> float:
-    return structural_similarity(
-        pred,
-        target,
-        data_range=1.0,
-        channel_axis=-1,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
+    arrays = ([picture.permute(1, 2, 0).double().numpy() for picture in pair] for pair in pairs)
+    return torch.tensor([float(function(*pair)) for pair in arrays], device=pred.device)

@@ -20,7 +20,8 @@ from colourgan.generators import GENERATORS
 
 FORMAT_VERSION = 1
 MODEL_NAME = "model.safetensors"
-PACKAGED, PACKAGED_MODEL = "packaged", "photographs.safetensors"
+PACKAGED = "packaged"
+PACKAGED_FILE = Path(str(files("colourgan") / "weights" / "photographs.safetensors"))
 PICKLES = (".pkl", ".pickle")
 
 
@@ -29,35 +30,22 @@ def save_model(generator: nn.Module, path: Path | str, half: bool = False) -> No
 
     The metadata hold the format's version, the generator's build arguments and size, the scale of
     ab, and the origin and hash of the encoder's weights; equal generators give equal bytes. half:
-    in half precision, of half the size. Raises RunError if a value does not fit that.
+    in half precision, so half as large. Raises RunError for a value that does not fit into it.
     """
     metadata = {
-        "kind": "generator",
-        "format_version": FORMAT_VERSION,
-        "arguments": generator.arguments,
-        "ab_scale": AB_SCALE,
-        "encoder": generator.origin,
-    }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in _state(generator)}
-    if half:
-        tensors = {name: _halved(name, value) for name, value in tensors.items()}
+        "kind": "generator", "format_version": FORMAT_VERSION, "ab_scale": AB_SCALE,
+        "arguments": generator.arguments, "encoder": generator.origin,
+    }  # fmt: skip
+    tensors = {}
+    for name, value in sorted(generator.state_dict().items()):
+        halved = half and value.is_floating_point()
+        tensors[name] = (value.half() if halved else value).detach().cpu().contiguous()
+        if halved and not tensors[name].isfinite().all():
+            raise RunError(f"{name} has values that half precision cannot hold")
     with replacing(path) as part:
         # One key, since the order of several is not fixed; "format" is what other readers look for.
         text = json.dumps(metadata, sort_keys=True)
         part.write_bytes(save(tensors, {"colourgan": text}))
-
-
-def _halved(name: str, value: Tensor) -> Tensor:
-    if not value.is_floating_point():
-        return value
-    half = value.half()
-    if not half.isfinite().all():
-        raise RunError(f"{name} has values that half precision cannot hold")
-    return half
-
-
-def _state(generator: nn.Module):
-    return sorted(generator.state_dict().items())
 
 
 def load_model(path: Path | str, trust_pickle: bool = False) -> nn.Module:
@@ -69,7 +57,20 @@ def load_model(path: Path | str, trust_pickle: bool = False) -> nn.Module:
     """
     path = model_file(path)
     if path.suffix in PICKLES:
-        return _from_pickle(path, trust_pickle)
+        if not trust_pickle:
+            raise UsageError(
+                f"{path} is a pickle, which can run any code: add --trust-pickle if you trust its "
+                "maker"
+            )
+        from fastai.learner import load_learner
+
+        try:
+            generator = load_learner(path).model.eval()
+        except Exception as error:  # unpickling runs foreign code, which raises anything
+            raise RunError(f"cannot load {path} ({type(error).__name__}: {error})") from error
+        if not hasattr(generator, "arguments"):
+            raise UsageError(f"{path} holds a learner of another kind, not a colourgan generator")
+        return generator
     metadata, tensors = _read(path)
     arguments = dict(metadata["arguments"])
     build = GENERATORS[arguments.pop("generator")]
@@ -96,7 +97,16 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
             if text is None:
                 raise UsageError(f"{path} is no colourgan model: it has no description of one")
             metadata = json.loads(text)
-            _check(metadata, path)
+            kind = metadata.get("kind", "unknown thing")
+            if kind != "generator":
+                raise UsageError(f"{path} holds an {kind}, not a generator")
+            if metadata["format_version"] > FORMAT_VERSION:
+                raise RunError(
+                    f"{path} has format {metadata['format_version']}, this colourgan reads up to "
+                    f"{FORMAT_VERSION}: upgrade colourgan"
+                )
+            if (scale := metadata["ab_scale"]) != AB_SCALE:
+                raise RunError(f"{path} scales ab by {scale}, this colourgan by {AB_SCALE}")
             return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise RunError(f"{path} is damaged or no safetensors file ({error})") from error
@@ -109,22 +119,17 @@ def model_file(path: Path | str) -> Path:
     """
     path = Path(path)
     if str(path) == PACKAGED and not path.exists():
-        return _packaged()
+        return PACKAGED_FILE
     file = path / MODEL_NAME if path.is_dir() else path
     if not file.is_file():
-        where = (
-            f"run folder {path} holds no {MODEL_NAME} yet" if path.is_dir() else f"no file {path}"
-        )
+        missing = f"run folder {path} holds no {MODEL_NAME} yet"
+        where = missing if path.is_dir() else f"no file {path}"
         raise UsageError(f"{where}: name a run folder or a model file")
     return file
 
 
-def _packaged() -> Path:
-    return Path(str(files("colourgan") / "weights" / PACKAGED_MODEL))
-
-
 def safe_model_file(path: Path | str) -> Path:
-    """As `model_file`, but UsageError for a pickle: what trains on needs the file's description."""
+    """As `model_file`, but UsageError for a pickle: further training needs the file's metadata."""
     file = model_file(path)
     if file.suffix in PICKLES:
         raise UsageError(
@@ -143,7 +148,7 @@ def names_of(paths: Iterable[Path | str]) -> dict[str, Path]:
     if len(set(found)) < len(found):
         raise UsageError(f"a model is named twice: {', '.join(map(str, paths))}")
     named = [file.parent if file.name == MODEL_NAME else file.with_suffix("") for file in found]
-    if (own := Path(os.path.abspath(_packaged()))) in found:
+    if (own := Path(os.path.abspath(PACKAGED_FILE))) in found:
         named[found.index(own)] = Path(PACKAGED)
     if len(set(named)) < len(named):  # one model in two formats, or a run beside its export
         named = [file.parent if file.name == MODEL_NAME else file for file in found]
@@ -153,66 +158,28 @@ def names_of(paths: Iterable[Path | str]) -> dict[str, Path]:
     return {"/".join(file.parts[-depth:]): path for file, path in zip(named, paths, strict=True)}
 
 
-def _check(metadata: dict, path: Path) -> None:
-    if metadata.get("kind") != "generator":
-        raise UsageError(
-            f"{path} holds an {metadata.get('kind', 'unknown thing')}, not a generator"
-        )
-    if metadata["format_version"] > FORMAT_VERSION:
-        raise RunError(
-            f"{path} has format {metadata['format_version']}, this colourgan reads up to "
-            f"{FORMAT_VERSION}: upgrade colourgan"
-        )
-    if metadata["ab_scale"] != AB_SCALE:
-        raise RunError(f"{path} scales ab by {metadata['ab_scale']}, this colourgan by {AB_SCALE}")
-
-
-def _from_pickle(path: Path, trust: bool) -> nn.Module:
-    if not trust:
-        raise UsageError(
-            f"{path} is a pickle, which can run any code: add --trust-pickle if you trust its maker"
-        )
-    from fastai.learner import load_learner
-
-    try:
-        generator = load_learner(path).model.eval()
-    except Exception as error:  # unpickling runs foreign code, which raises anything
-        raise RunError(f"cannot load {path} ({type(error).__name__}: {error})") from error
-    if not hasattr(generator, "arguments"):
-        raise UsageError(f"{path} holds a learner of another kind, not a colourgan generator")
-    return generator
-
-
 @torch.no_grad()
 def to_torchscript(generator: nn.Module, path: Path | str) -> None:
     """Writes a traced generator that runs without colourgan, for L of any size (N, 1, H, W).
 
-    Raises UsageError, and writes nothing, if it computes with constants of one size.
+    Raises UsageError, and writes nothing, if the trace holds constants of one size.
     """
     size = generator.arguments["size"]
     L = torch.zeros(1, 1, size, size)
     buffer = BytesIO()  # writing to a full disk itself, torch 2.15 ends the whole process
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its deprecation, and of what _equal_at finds out
+        warnings.simplefilter("ignore")  # of its deprecation, and of what is tested below
         traced = torch.jit.trace(generator.eval(), L, check_trace=False)
         torch.jit.save(traced, buffer)
-    if not _equal_at(traced, generator, size + 13, 2 * size - 5):
-        name = _part_of(generator.arguments)
+    height, width = size + 13, 2 * size - 5
+    L = torch.linspace(-1, 1, height * width).view(1, 1, height, width)
+    try:
+        equal = torch.allclose(traced(L), generator(L), atol=1e-5)
+    except RuntimeError:
+        equal = False
+    if not equal:
+        kind = "encoder" if "encoder" in generator.arguments else "generator"
+        name = f"{kind} {generator.arguments[kind]}"
         raise UsageError(f"{name} does not trace: TorchScript would serve one size only")
     with replacing(path) as part:
         part.write_bytes(buffer.getbuffer())
-
-
-def _part_of(arguments: dict) -> str:
-    """What a generator is chosen by: its encoder, if it is built around one."""
-    if "encoder" in arguments:
-        return f"encoder {arguments['encoder']}"
-    return f"generator {arguments['generator']}"
-
-
-def _equal_at(traced: nn.Module, generator: nn.Module, height: int, width: int) -> bool:
-    L = torch.linspace(-1, 1, height * width).view(1, 1, height, width)
-    try:
-        return torch.allclose(traced(L), generator(L), atol=1e-5)
-    except RuntimeError:
-        return False

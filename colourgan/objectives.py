@@ -17,7 +17,7 @@ OBJECTIVES = Registry("objective")
 class Objective:
     """The base of every adversarial loss; logits are float32 of any shape, losses are scalars.
 
-    threshold: the logit above which the discriminator says "true". per_sample: whether `penalty`
+    threshold: the logit above which the discriminator says "real". per_sample: whether `penalty`
     needs a discriminator whose output for one image depends on that image alone: no batch norm.
     """
 
@@ -46,15 +46,18 @@ def build_objective(name: str, real_label: float = 1.0, penalty_weight: float = 
     """The objective of that name, given those of the two settings that it has.
 
     real_label: of "bce" and "least_squares"; penalty_weight: of "wgan_gp". Raises UsageError for an
-    unknown name, a value that the objective refuses, or a real_label other than 1 for one without.
+    unknown name, a value that the objective refuses, and for a setting other than the default that
+    the objective does not have.
     """
     make = OBJECTIVES[name]
-    settings = {"real_label": real_label, "penalty_weight": penalty_weight}
     taken = signature(make).parameters
     if real_label != 1 and "real_label" not in taken:
         raise UsageError(
             f"label smoothing: objective '{name}' has no labels; leave real_label at 1"
         )
+    if penalty_weight != 10 and "penalty_weight" not in taken:
+        raise UsageError(f"objective '{name}' has no gradient penalty; leave penalty_weight at 10")
+    settings = {"real_label": real_label, "penalty_weight": penalty_weight}
     return make(**{key: value for key, value in settings.items() if key in taken})
 
 
@@ -74,7 +77,9 @@ class BinaryCrossEntropy(Objective):
     real_label: float = 1.0
 
     def __post_init__(self):
-        _check_label(self.real_label)
+        if not 0 < self.real_label <= 1:
+            wanted = f"real_label must be above 0 and at most 1, not {self.real_label}"
+            raise UsageError(f"label smoothing: {wanted}")
 
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """The mean of both terms; ln 2 for a discriminator that cannot tell."""
@@ -99,16 +104,13 @@ class LeastSquares(Objective):
 
     real_label: float = 1.0
     threshold = 0.5  # no field: nobody sets it
-
-    def __post_init__(self):
-        _check_label(self.real_label)
+    __post_init__ = BinaryCrossEntropy.__post_init__  # the same check of real_label
 
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """The mean of both terms; .25 for a discriminator that cannot tell and says .5."""
         return ((real_logits - self.real_label).square().mean() + fake_logits.square().mean()) / 2
 
     def g_loss(self, fake_logits: Tensor) -> Tensor:
-        """The squared distance from 1, whatever `real_label` is."""
         return (fake_logits - 1).square().mean()
 
 
@@ -126,7 +128,6 @@ class Hinge(Objective):
         return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
 
     def g_loss(self, fake_logits: Tensor) -> Tensor:
-        """Minus the mean logit, which no margin bounds."""
         return -fake_logits.mean()
 
 
@@ -151,12 +152,9 @@ class WassersteinGradientPenalty(Objective):
         return fake_logits.mean() - real_logits.mean()
 
     def g_loss(self, fake_logits: Tensor) -> Tensor:
-        """Minus the mean logit."""
         return -fake_logits.mean()
 
-    def penalty(
-        self, discriminator: nn.Module, L: Tensor, real: Tensor, fake: Tensor
-    ) -> Tensor | float:
+    def penalty(self, discriminator: nn.Module, L: Tensor, real: Tensor, fake: Tensor) -> Tensor:
         """penalty_weight × the mean over samples of (‖∇D(x̂)‖₂ − 1)², with a graph into D's weights.
 
         x̂ lies on the line from fake to real ab (N, 2, H, W), at one uniformly random place a
@@ -171,11 +169,6 @@ class WassersteinGradientPenalty(Objective):
         total = logits.flatten(1).mean(1).sum()
         (gradient,) = torch.autograd.grad(total, mixed, create_graph=True)
         return self.penalty_weight * (gradient.flatten(1).norm(dim=1) - 1).square().mean()
-
-
-def _check_label(label: float) -> None:
-    if not 0 < label <= 1:
-        raise UsageError(f"label smoothing: real_label must be above 0 and at most 1, not {label}")
 
 
 def _cross_entropy(logits: Tensor, label: float) -> Tensor:

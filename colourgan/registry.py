@@ -30,12 +30,11 @@ class Registry(dict):
         return enter
 
     def __missing__(self, name: str):
-        near = max(self, key=lambda choice: _nearness(name, choice), default="")
-        hint = f"did you mean '{near}'? " if _nearness(name, near)[0] > 0.5 else ""
+        nearness = {"": (0.0, 0)}
+        for choice in self:
+            # Of equally similar names the one that begins alike is nearer: resnet2O is no resnet32.
+            alike = takewhile(lambda pair: pair[0] == pair[1], zip(name, choice, strict=False))
+            nearness[choice] = SequenceMatcher(None, name, choice).ratio(), len(list(alike))
+        near = max(nearness, key=nearness.get)
+        hint = f"did you mean '{near}'? " if nearness[near][0] > 0.5 else ""
         raise UsageError(f"unknown {self.kind} '{name}': {hint}choices: {', '.join(self)}")
-
-
-def _nearness(name: str, choice: str) -> tuple[float, int]:
-    """Of equally similar names the one that begins alike is nearer: resnet2O is no resnet32."""
-    alike = takewhile(lambda pair: pair[0] == pair[1], zip(name, choice, strict=False))
-    return SequenceMatcher(None, name, choice).ratio(), len(list(alike))

@@ -198,7 +198,7 @@ def test_lr_find_leaves_everything_as_it_was(tmp_path):
 
 
 def test_lr_find_ends_quietly_where_the_losses_explode(tmp_path):
-    adversarial = make_adversarial("none", l1_weight=1e30)
+    adversarial = make_adversarial("none", reconstruction_weight=1e30)
     learn = make_learner(tmp_path, [adversarial])
     start, generator = weights(adversarial.discriminator), weights(learn.model)
     learn.lr_find(
@@ -288,7 +288,7 @@ WRONG_USE = {
     "no steps": ({"d_steps": 0}, "d_steps must be 1 or more, not 0"),
     "no generator steps": ({"g_steps": 0}, "g_steps must be 1 or more, not 0"),
     "both": ({"d_steps": 2, "g_steps": 3}, "one of them must be 1"),
-    "l1": ({"l1_weight": -1}, "l1_weight must not be negative"),
+    "l1": ({"reconstruction_weight": -1}, "reconstruction_weight must not be negative"),
     "adversarial": ({"adversarial_weight": -0.1}, "adversarial_weight must not be negative"),
 }
 
@@ -363,12 +363,12 @@ def test_each_weight_scales_its_own_part_of_the_gradient(tmp_path):
         learn.fit(1, lr=G_LR)
         return grads[0]
 
-    l1 = gradient(l1_weight=1.0, adversarial_weight=0.0)
-    adversarial = gradient(l1_weight=0.0, adversarial_weight=1.0)
+    l1 = gradient(reconstruction_weight=1.0, adversarial_weight=0.0)
+    adversarial = gradient(reconstruction_weight=0.0, adversarial_weight=1.0)
     assert l1.abs().max() > 0 and adversarial.abs().max() > 0
     # A new discriminator hardly says anything: so much weight makes both parts alike in size.
     weight = (l1.abs().max() / adversarial.abs().max()).item()
-    both = gradient(l1_weight=0.985, adversarial_weight=0.5 * weight)
+    both = gradient(reconstruction_weight=0.985, adversarial_weight=0.5 * weight)
     expected = 0.985 * l1 + 0.5 * weight * adversarial
     torch.testing.assert_close(both, expected, atol=1e-3 * l1.abs().max().item(), rtol=1e-3)
 

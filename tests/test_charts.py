@@ -1,13 +1,26 @@
 """Curves and bars show every number there is, in its place and no other."""
 
 import math
+import re
 from itertools import pairwise
+from xml.etree import ElementTree
 
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
 from colourgan.plots import bars, compare_curves, curves
+from colourgan.plots.svg import (
+    Line,
+    Point,
+    Row,
+    axis,
+    curve_chart,
+    number_line,
+    row_chart,
+    scatter_chart,
+)
 
 
 @pytest.fixture
@@ -213,3 +226,184 @@ def test_bars_are_as_wide_as_a_page_and_their_names_do_not_meet(models, axes, tm
 def test_bars_of_nothing_are_refused(groups, tmp_path):
     with pytest.raises(ValueError, match="nothing to draw"):
         bars(groups, tmp_path / "a.png")
+
+
+@pytest.fixture
+def svg(monkeypatch):
+    """A function that draws with a function and returns its SVG and the axes it is made of."""
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: (figures.append(f), save(f, *a, **k)))
+
+    def draw(function, *arguments, **options):
+        return function("what it shows", *arguments, **options), figures[-1].axes[0]
+
+    return draw
+
+
+def marks(axes, marker="o"):
+    return [line for line in axes.lines if line.get_marker() == marker]
+
+
+def texts(drawn):
+    """What can be read, but for what a pointer brings up."""
+    found = ElementTree.fromstring(drawn).iter("text")
+    return [(each.text or "") + "".join(title.tail for title in each) for each in found]
+
+
+ROWS = [
+    Row("a", [0.1, 0.12], (0.08, 0.14), "0.1100 ± 0.0141", title="first <b>"),
+    Row("b $x$", [0.22], None, "0.2200", color=1, shape=1),
+    Row("c", [], None, "–", color=2),
+]
+
+
+def test_rows_are_bars_from_zero_with_their_interval_and_seeds(svg):
+    drawn, axes = svg(row_chart, ROWS, axis([0.25], from_zero=True), dashed=0.125)
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.11, 0.22])
+    assert {bar.get_x() for bar in axes.patches} == {0} == {axes.get_xlim()[0]}
+    (whisker,) = marks(axes, "|")
+    assert list(whisker.get_xdata()) == [0.08, 0.14]
+    assert [list(dots.get_xdata()) for dots in marks(axes)] == [[0.1, 0.12], [0.22]]
+    assert [list(line.get_xdata()) for line in axes.lines[:1]] == [[0.125, 0.125]]
+    assert len([line for line in axes.lines if line.get_linestyle() == "--"]) == 3
+    assert {"a", "b $x$", "c", "–", "0.2200", "0", "0.1", "0.2"} <= set(texts(drawn))
+    ys = [bar.get_y() for bar in axes.patches] + [axes.texts[4].get_position()[1]]
+    assert ys == sorted(ys) and axes.get_ylim()[1] == 0  # downwards
+    filled, hollow = (bar.get_facecolor()[:3] for bar in axes.patches)
+    assert hollow == (1, 1, 1) != filled
+    plain = svg(row_chart, ROWS, axis([0.25]))[1]
+    assert not [line for line in plain.lines if line.get_linestyle() == "--"]
+
+
+def test_differences_are_dots_around_zero(svg):
+    rows = [
+        Row("x", [-0.01], (-0.03, 0.01), "better", "better"),
+        Row("y", [0.02], (0.01, 0.03), "worse", "worse"),
+    ]
+    drawn, axes = svg(row_chart, rows, axis([-0.03, 0.03]), dashed=0.0, bars=False)
+    assert not axes.patches and "var(--bad" in drawn and "var(--good" in drawn
+    assert [list(dot.get_xdata()) for dot in marks(axes)] == [[-0.01], [0.02]]
+    assert [list(line.get_xdata()) for line in marks(axes, "|")] == [[-0.03, 0.01], [0.01, 0.03]]
+    assert "−0.02" in texts(drawn)
+
+
+def test_a_long_name_is_wrapped_and_does_not_meet_the_number_beside_it(svg):
+    row = Row("a pretrained encoder with very many words in its name", [1], None, "0.1234 ± 0.0123")
+    _, axes = svg(row_chart, [row] * 3, axis([1.0], from_zero=True))
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert " ".join(axes.texts[0].get_text().split()) == row.label
+    assert all(name.x1 < number.x0 for name, number in zip(boxes[::2], boxes[1::2], strict=True))
+    dots = [axes.transData.transform(dot.get_xydata()[0])[1] for dot in marks(axes)]
+    for above, dot, below in zip(boxes[::2], dots, boxes[2::2], strict=False):
+        assert above.y0 > dot + 5 and dot - 5 > below.y1
+
+
+def test_what_is_not_finite_is_not_drawn(svg):
+    rows = [Row("a", [math.nan], (math.nan, math.nan), "n/a"), Row("b", [math.inf, 1.0], (0, 1))]
+    drawn, axes = svg(row_chart, rows, axis([1.0, math.nan, math.inf], from_zero=True))
+    assert [bar.get_width() for bar in axes.patches] == [1] and "nan" not in drawn
+    assert number_line("", [1.0, math.nan], (math.nan, math.nan), low=0) == ""
+    assert number_line("", [math.inf], None, low=0) == number_line("", [], None) == ""
+
+
+def test_points_lie_where_their_numbers_say(svg):
+    points = [Point(1, 0.2, "7", """a <b> "c" 'd'"""), Point(1000, 0.1, "8", color=1, shape=3)]
+    across = axis([1, 1000], logarithmic=True)
+    drawn, axes = svg(scatter_chart, points, across, axis([0.1, 0.2]), "seconds")
+    assert [tuple(line.get_xydata()[0]) for line in axes.lines] == [(1, 0.2), (1000, 0.1)]
+    assert [line.get_marker() for line in axes.lines] == ["o", "s"]
+    assert axes.get_xscale() == "log" and axes.get_yscale() == "linear"
+    assert {"1", "5", "20", "100", "500", "seconds, in orders of magnitude"} <= set(texts(drawn))
+    titles = [each.text for each in ElementTree.fromstring(drawn).iter("title")]
+    assert {"7", "8"} <= set(texts(drawn)) and titles == ["""a <b> "c" 'd'"""]
+
+
+@pytest.mark.parametrize("others", [0.4, -0.2])
+def test_the_numbers_of_a_crowd_do_not_meet_and_stay_in_the_chart(others, svg):
+    crowd = [Point(1 + i / 1e4, 0.1 + i / 1e5, str(i)) for i in range(12)]
+    down = axis([0.1, others])
+    _, axes = svg(scatter_chart, [*crowd, Point(9, others, "x")], axis([1.0, 9.0]), down, "x")
+    boxes = sorted((text.get_window_extent() for text in axes.texts[-13:]), key=lambda b: b.y0)
+    boxes = [box for box in boxes if box.x0 < 200]
+    assert len(boxes) == 12
+    assert all(above.y0 > below.y0 + 11 for below, above in pairwise(boxes))
+    whole = axes.get_window_extent()
+    assert boxes[0].y0 >= whole.y0 - 1 and boxes[-1].y1 <= whole.y1 + 1
+
+
+def test_lines_are_told_apart_without_color_and_have_gaps(svg):
+    lines = [Line(f"net {i}", [[i + 1.0, i + 0.5, i + 0.2]], color=i) for i in range(12)]
+    drawn, axes = svg(curve_chart, lines, axis([0, 13]), 3)
+    assert len({(line.get_linestyle(), line.get_marker()) for line in axes.lines}) == 12
+    assert {f"net {i}" for i in range(12)} | {"1", "2", "3", "epoch"} <= set(texts(drawn))
+    gap = Line("gap", [[1, 2.0, 3, 4], [2, math.nan, 4]])
+    drawn, axes = svg(curve_chart, [gap], axis([0, 5]), 40)
+    assert {"1", "6", "11", "36"} <= set(texts(drawn))
+    (line,) = axes.lines
+    assert line.get_ydata()[[0, 2]].tolist() == [1.5, 3.5]
+    assert math.isnan(line.get_ydata()[1]) and math.isnan(line.get_ydata()[3])
+    assert len(axes.get_xticks()) <= 8 and axes.get_xlim() == (0.7, 40.3)
+    ends = {tuple(p) for path in axes.collections[0].get_paths() for p in path.vertices.tolist()}
+    assert {(1, 1), (1, 2), (3, 3), (3, 4)} <= ends
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "green", "said"),
+    [(0, None, (0, 7), ["0"]), (None, -1.5, (-4, -1.5), ["−1.5"]), (1, 3, (1, 3), ["1", "3"])],
+)
+def test_a_number_line_is_green_where_the_claim_holds(low, high, green, said, svg):
+    drawn, axes = svg(number_line, [-2.0, 5.0], (-3.0, 6.0), low, high)
+    (area,) = axes.patches
+    left, right = axes.get_xlim()
+    assert max(area.get_x(), left) == pytest.approx(max(green[0], left))
+    assert min(area.get_x() + area.get_width(), right) == pytest.approx(min(green[1], right))
+    assert left < -3 and right > 6 and texts(drawn) == said
+    mean, seeds = marks(axes)
+    assert list(mean.get_xdata()) == [1.5] and list(seeds.get_xdata()) == [-2, 5]
+    assert list(marks(axes, "|")[0].get_xdata()) == [-3, 6]
+
+
+def test_axes_have_round_ticks_and_room():
+    assert axis([0.0, 0.1], from_zero=True) == pytest.approx((0, 0.107, False))
+    assert axis([1, 1000], logarithmic=True).logarithmic
+    assert not axis([1, 10], logarithmic=True).logarithmic
+    assert not axis([0, 1000], logarithmic=True).logarithmic
+    low, high, _ = axis([2.0, 2.0])
+    assert low < 2 < high and low + high == 4
+    assert axis([]).high > axis([]).low and axis([math.nan, 1.0]).low < 1 < axis([math.nan, 1]).high
+
+
+def test_an_svg_is_fit_for_any_place_of_a_page(svg):
+    drawn, axes = svg(row_chart, ROWS, axis([0.25], from_zero=True))
+    again, _ = svg(row_chart, ROWS, axis([0.25], from_zero=True))
+    assert drawn == again  # not even a date differs
+    root = ElementTree.fromstring(drawn)
+    assert root.tag == "svg" and root.get("aria-label") == "what it shows"
+    assert {each.tag for each in root.iter()} == {"svg", "g", "path", "text", "title"}
+    assert not re.search(r"\bid=|url\(|http|href|<style|font-family|<!|<\?|#000000", drawn)
+    assert root.get("fill") == "currentColor" and "stroke: currentColor" in drawn
+    assert "var(--c0, #0072B2)" in drawn and "<title>first &lt;b&gt;</title>" in drawn
+    # What matplotlib placed by reference lies where the axes say.
+    height = float(root.get("viewBox").split()[3])
+    places = {p.get("transform") for p in root.iter("path")} - {None}
+    for dot in axes.transData.transform([point for m in marks(axes) for point in m.get_xydata()]):
+        near = [re.findall(r"-?[\d.]+", place) for place in places]
+        assert any(
+            abs(float(x) - dot[0]) < 0.02 and abs(float(y) - height + dot[1]) < 0.02
+            for x, y in near
+        )
+
+
+def test_names_that_a_font_lacks_or_that_look_like_formulas_are_shown_as_they_are(svg, recwarn):
+    name = "漢字 $\\alpha$ & <x>"
+    drawn, _ = svg(curve_chart, [Line(name, [[1.0, 2.0]])], axis([0, 3]), 2)
+    assert name in texts(drawn) and not recwarn.list
+    drawn, _ = svg(row_chart, [Row(name, [1.0], None, "$1$")], axis([0, 3]))
+    assert {name, "$1$"} <= set(texts(drawn))
+
+
+def test_a_style_of_the_user_changes_no_svg(svg):
+    before, _ = svg(row_chart, ROWS, axis([0.25]))
+    with rc_context({"font.size": 20, "grid.linewidth": 9, "svg.fonttype": "path"}):
+        assert svg(row_chart, ROWS, axis([0.25]))[0] == before

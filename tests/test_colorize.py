@@ -1,5 +1,6 @@
 """Color comes from the generator alone, lightness from the picture alone, and no file is lost."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -277,22 +278,50 @@ def test_results_within_the_input_folder_are_no_inputs(folder):
     assert colorize("in/color", out=".") == ["a.png"]
 
 
-def test_broken_files_are_skipped_and_counted_in_one_warning(folder, capsys):
+def test_broken_files_are_skipped_and_counted_in_one_warning(folder, caplog):
     put("in/a.jpg", "in/z.jpg")
     put_broken(*(f"in/broken{i}.jpg" for i in range(5)))
     assert colorize("in") == ["out/a.png", "out/z.png"]
-    (warning,) = capsys.readouterr().err.splitlines()
-    assert warning.startswith("warning: 5 of 7 pictures skipped: cannot read in/broken0.jpg")
+    (warning,) = caplog.messages
+    assert warning.startswith("5 of 7 pictures skipped: cannot read in/broken0.jpg")
     assert warning.count("cannot read") == 3
     assert warning.endswith("and 2 more")
 
 
-def test_nothing_but_broken_files_is_an_error(folder, capsys):
+def test_nothing_but_broken_files_is_an_error(folder, caplog):
     put_broken("in/a.jpg")
     with pytest.raises(RunError, match=r"1 of 1 pictures skipped: cannot read in/a\.jpg"):
         colorize("in")
-    assert files() == {"in/a.jpg"}
-    assert not capsys.readouterr().err
+    assert files() == {"in/a.jpg"} and not caplog.messages
+
+
+def test_pipes_and_links_that_lead_nowhere_are_skipped_in_folders(folder, caplog):
+    put("in/a.jpg")
+    os.symlink("loop.png", "in/loop.png")
+    os.symlink("gone.png", "in/dangling.png")
+    os.mkfifo("in/pipe.jpg")
+    assert colorize("in") == ["out/a.png"]
+    (said,) = caplog.messages
+    assert said.startswith("in: skipped 3 entries that are no regular files or cannot be read (")
+
+
+@pytest.mark.parametrize("name", ["loop.png", "dangling.png", "pipe.jpg"])
+def test_pipes_and_links_that_lead_nowhere_are_refused_by_name(name, folder):
+    os.symlink("loop.png", "loop.png")
+    os.symlink("gone.png", "dangling.png")
+    os.mkfifo("pipe.jpg")
+    put("a.jpg")
+    refused(f"^{name} is a broken link or no regular file", "a.jpg", name, out="out")
+    for out in ("loop.png", "pipe.jpg"):
+        with pytest.raises(RunError, match=f"cannot write {out}/a.png: "):
+            colorize("a.jpg", out=out)
+
+
+def test_a_link_in_a_circle_is_no_output_that_exists(folder):
+    put("a.jpg", "out/b.png")
+    os.symlink("a.png", "out/a.png")
+    assert colorize("a.jpg") == ["out/a.png"]
+    assert not Path("out/a.png").is_symlink()
 
 
 def test_a_full_disk_ends_the_run_and_leaves_whole_files(folder, monkeypatch):
@@ -300,7 +329,7 @@ def test_a_full_disk_ends_the_run_and_leaves_whole_files(folder, monkeypatch):
     save = Image.Image.save
 
     def fill(image, path, **options):
-        if "b" in path.name:
+        if path.name.startswith(".b."):
             path.write_bytes(b"half")
             raise OSError(28, "No space left on device")
         save(image, path, **options)
@@ -399,9 +428,11 @@ def test_the_spread_is_the_deviation_between_samples(unet):
     assert colorizer.samples(source, 1).spread is None
 
 
-def test_spreads_are_told_on_stderr(photos, unet, capsys):
+def test_spreads_are_logged(photos, unet, caplog):
+    caplog.set_level(logging.INFO)
     sampled(unet, *photos, samples=2)
-    first, second = capsys.readouterr().err.splitlines()
+    first, second = caplog.messages
+    caplog.clear()
     value = Colorizer(unet, 16).samples("a.jpg", 2).spread
     assert first.startswith(f"spread of a.jpg: {value:.2f} (standard deviation of a and b over 2")
     assert second.startswith("spread of in/b.png: ")
@@ -409,11 +440,12 @@ def test_spreads_are_told_on_stderr(photos, unet, capsys):
         Image.fromarray(noise(16 + i, 16)).save(f"in/{i}.png")
     put_broken("in/broken.png")
     sampled(unet, *photos, samples=2, out="many")
-    warning, mean = capsys.readouterr().err.splitlines()
+    warning, mean = caplog.messages
+    caplog.clear()
     assert "1 of 10 pictures skipped" in warning
     assert mean.startswith("mean spread of 9 pictures: ")
     sampled(unet, "a.jpg", samples=1, out="one")
-    assert not capsys.readouterr().err
+    assert not caplog.messages
 
 
 def test_samples_from_the_command_line_are_those_of_python(photos, unet, monkeypatch, capsys):

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from fastai.callback import fp16
 from fastai.callback.core import Callback
 from fastai.data.load import DataLoader
 from tiny_training import (
@@ -274,6 +275,44 @@ def test_a_step_whose_gradients_overflow_is_skipped(tmp_path, fp16_on_cpu):
     assert all(p.isfinite().all() for net in nets_of(learn).values() for p in net.parameters())
 
 
+@pytest.fixture
+def fastais_fp16_on_cpu(monkeypatch):
+    """fastai's own loss scaling, which without CUDA would be off."""
+    scaler = lambda _, enabled: GradScaler("cpu", enabled=enabled)  # noqa: E731
+    monkeypatch.setattr(fp16, "GradScaler", scaler)
+
+
+def test_fastais_own_loss_scaling_changes_no_step(tmp_path, fastais_fp16_on_cpu):
+    def trained(cbs):
+        cycle = make_cycle()
+        # Unlike Adam, a step of SGD is as long as its gradient.
+        cycle.f_optimizer = torch.optim.SGD(cycle.backward.parameters(), lr=1e-3)
+        return fitted(tmp_path, cycle, cbs)
+
+    scaled, plain = trained([fp16.MixedPrecision()]), trained([])
+    for net, wanted in zip(nets_of(scaled).values(), nets_of(plain).values(), strict=True):
+        assert_same(net, wanted.state_dict(), atol=1e-6, rtol=1e-6)
+
+
+def test_fastais_scaler_skips_a_step_whose_gradients_overflow(tmp_path, fastais_fp16_on_cpu):
+    cycle, skipped, scales = make_cycle(), [], []
+    before = weights(cycle.backward)
+
+    def overflow(self):
+        if not self.iter:
+            self.learn.scaler._scale = torch.tensor(float(2**127))
+            self.learn.scaler._growth_tracker = torch.tensor(0, dtype=torch.int32)
+
+    def note(self):
+        skipped.append(not moved(cycle.backward, before))
+        scales.append(self.learn.scaler.get_scale())
+
+    watch = Callback(before_backward=overflow, after_batch=note)
+    learn = fitted(tmp_path, cycle, [fp16.MixedPrecision(), watch])
+    assert skipped[0] and scales[0] == 2**126
+    assert all(p.isfinite().all() for net in nets_of(learn).values() for p in net.parameters())
+
+
 def moved(net, before):
     return [name for name, p in net.named_parameters() if not torch.equal(p, before[name])]
 
@@ -288,7 +327,13 @@ class Broken(type(OBJECTIVES["bce"]())):
     [
         ("d_loss", lambda cycle: cycle.d_grey.layers[0].bias.data.fill_(float("nan"))),
         ("g_loss", lambda cycle: setattr(cycle, "objective", Broken())),
-        ("cycle_loss", lambda cycle: setattr(cycle, "_cycle_loss", lambda *_: torch.tensor(1e999))),
+        # The second call of F, of G's colors, gives infinity: that is the way back to L.
+        (
+            "cycle_loss",
+            lambda cycle: cycle.backward.register_forward_hook(
+                lambda _, ab, L: L + torch.inf if ab[0].requires_grad else L
+            ),
+        ),
     ],
 )
 def test_nan_ends_fit_with_run_error_before_the_generators_step(tmp_path, name, break_it):
@@ -323,6 +368,16 @@ def test_a_penalty_is_of_whole_pictures_and_reaches_both_discriminators(tmp_path
     assert shapes[:2] == [(BATCH, 3, SIZE, SIZE), (BATCH, 1, SIZE, SIZE)]
     for name in ("d_color", "d_grey"):
         assert differ(ends[0][name], ends[1][name])
+
+
+def test_weights_that_were_frozen_stay_frozen(tmp_path):
+    cycle = make_cycle()
+    cycle.d_color.layers[0].requires_grad_(False)
+    start = weights(cycle.d_color)
+    fitted(tmp_path, cycle)
+    trained = {name for name, p in cycle.d_color.named_parameters() if p.requires_grad}
+    assert not any(name.startswith("layers.0.") for name in trained) and trained
+    assert differ(weights(cycle.d_color), start) == trained
 
 
 def test_rates_follow_a_schedule(tmp_path):

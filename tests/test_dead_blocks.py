@@ -42,15 +42,15 @@ def test_a_generator_without_blocks_has_none():
     assert dead_blocks(GENERATORS["pix2pix_unet"](16, 4), torch.zeros(1, 1, 16, 16)) == set()
 
 
-def test_it_is_told_once_a_run(tmp_path, capsys, monkeypatch):
+def test_it_is_told_once_a_run(tmp_path, caplog, monkeypatch):
     monkeypatch.setenv("FASTAI_HOME", str(tmp_path))
     found = iter([set(), {3}, {2, 3}])
     monkeypatch.setattr("colourgan.learners.color.dead_blocks", lambda *_: next(found))
     pretrain(
-        "resnet20@none", "sample", 16, 8, epochs=3, frozen_epochs=0, decoder_channels=4,
-        out=tmp_path / "run",
+        encoder="resnet20@none", data="sample", size=16, limit=8, epochs=3, frozen_epochs=0,
+        decoder_channels=4, out=tmp_path / "run",
     )  # fmt: skip
-    warnings = [line for line in capsys.readouterr().err.splitlines() if "is dead" in line]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 2
     assert "epoch 2: decoder block 3 is dead" in warnings[0] and "--lr" in warnings[0]
     assert "epoch 3: decoder block 2 is dead" in warnings[1]

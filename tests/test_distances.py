@@ -24,7 +24,6 @@ from colourgan.distances import (
     frechet,
     frechet_distance,
     networks,
-    pictures,
 )
 from colourgan.encoders import ENCODERS, load_classifier
 from colourgan.encoders.architectures import CIFAR10, IMAGENET
@@ -349,8 +348,8 @@ def test_numbers_and_values_of_any_distance(monkeypatch):
 
 def test_features_are_computed_once(monkeypatch):
     built = []
-    real = networks.rgb_encoder
-    monkeypatch.setattr(pictures, "rgb_encoder", lambda *a: built.append(a) or real(*a))
+    real = networks.rgb_stages
+    monkeypatch.setattr(networks, "rgb_stages", lambda spec: built.append(spec) or real(spec))
     true = Pictures(photos(3))
     for share in (0.2, 0.4):
         compare(["frechet"], Pictures(paler(true.rgb, share)), true)

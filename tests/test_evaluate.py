@@ -1,5 +1,7 @@
 """Evaluation against models whose colors, and so whose rows and comparisons, are known."""
 
+import errno
+import gc
 import json
 import re
 
@@ -7,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, is_tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from colourgan import evaluate as module
+from colourgan import metrics
 from colourgan.color import decode, encode
 from colourgan.distances import DISTANCES, Pictures, distances_of
 from colourgan.errors import RunError, UsageError
@@ -240,9 +245,9 @@ def test_pictures_without_color_count(tmp_path, darker):
 def test_limit_takes_the_first_of_one_shuffled_order(photos):
     order, again, first, other = (Paint(photos) for _ in range(4))
     run({"order": order, "again": again}, photos, batch_size=5)
-    assert [len(batch) for batch in order.batches] == [5, 5, 2]
-    assert sorted(order.seen()) == list(ALL) != order.seen()
-    assert again.seen() == order.seen()
+    assert [len(batch) for batch in order.batches[:3]] == [5, 5, 2]
+    assert sorted(order.seen()[:COUNT]) == list(ALL) != order.seen()[:COUNT]
+    assert again.seen()[:COUNT] == order.seen()[:COUNT]
     evaluation = run({"first": first}, photos, limit=4)
     assert evaluation.count == 4
     assert first.seen() == order.seen()[:4]
@@ -343,7 +348,7 @@ def test_distances_are_columns_of_all_rows(photos, monkeypatch):
 def test_the_distance_is_that_of_the_pictures_as_files_have_them(photos):
     images = module.load_images(photos, SIZE, progress=False)
     evaluation = run({"pale": Paint(photos, 0.5)}, photos, distances=["frechet"])
-    grey = decode(images.L, torch.zeros(COUNT, 2, SIZE, SIZE)).mul(255).round()
+    grey = decode(images.L[:], torch.zeros(COUNT, 2, SIZE, SIZE)).mul(255).round()
     numbers, _ = distances_of(["frechet"], grey.to(torch.uint8), images.rgb)
     assert evaluation.rows[0]["frechet"] == pytest.approx(numbers["frechet"], rel=1e-4)
 
@@ -392,7 +397,7 @@ def test_picture_shows_grey_each_model_and_the_truth(photos, tmp_path, monkeypat
     monkeypatch.setattr(module, "grid", lambda *arguments: drawn.append(arguments))
     truth = Paint(photos)
     run({"perfect": truth, "pale": Paint(photos, 0.5)}, photos, out=tmp_path)
-    (rows, _, titles), _ = drawn
+    (rows, _, titles, _), _ = drawn
     assert titles == ["grey", "perfect", "pale", "true"]
     assert len(rows) == 8
     for number, (grey, perfect, pale, true) in zip(truth.seen(), rows, strict=False):
@@ -505,6 +510,78 @@ def test_the_working_size_is_that_of_the_prediction(photos):
     assert rows["a"]["l1"] == pytest.approx(same["a"]["l1"], abs=1e-5)
 
 
+def most_in_memory(data, count: int, **options) -> tuple[int, int]:
+    """(bytes of the largest tensor made, bytes of all floats there are at a prediction)."""
+    largest = together = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal largest
+            given = {t.untyped_storage().data_ptr() for t in tree_leaves(args) if is_tensor(t)}
+            out = func(*args, **(kwargs or {}))
+            for tensor in filter(is_tensor, tree_leaves(out)):
+                if tensor.untyped_storage().data_ptr() not in given:  # no view, such as of a file
+                    largest = max(largest, tensor.untyped_storage().nbytes())
+            return out
+
+    class Noting(Plain):
+        def forward(self, L):
+            nonlocal together
+            tensors = (t for t in gc.get_objects() if issubclass(type(t), Tensor))
+            there = [t for t in tensors if t.is_floating_point()]
+            sizes = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in there}
+            together = max(together, sum(sizes.values()))
+            return super().forward(L)
+
+    gc.collect()
+    with Watch():
+        models = {"a": Noting(0.1), "b": Noting(0.2)}
+        evaluation = run(models, data, limit=count, batch_size=4, **options)
+    assert len(evaluation.comparisons) == 1 and evaluation.count == count
+    return largest, together
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "_AT_ONCE", 4 * SIZE * SIZE)
+    wide = lambda pred, target: torch.cat([b.mean((1, 2, 3)) for b in pred.batches()])  # noqa: E731
+    monkeypatch.setitem(DISTANCES, "wide", wide)
+    monkeypatch.setattr(module, "bootstrap_interval", lambda differences, seed: (0.0, 1.0))
+    folder = save(tmp_path, [photo(seed) for seed in range(24)])
+    few, many = (most_in_memory(folder, count, distances=["wide"]) for count in (12, 24))
+    assert many[0] == few[0]
+    picture = SIZE * SIZE * 4
+    assert many[1] < few[1] + picture  # less than one more channel of one more image
+
+
+def test_what_is_computed_batch_by_batch_is_that_of_the_whole(photos):
+    model = Paint(photos, 0.5)
+    images = module.load_images(photos, SIZE, batch_size=5, progress=False)
+    L, ab = encode(images.rgb)
+    assert torch.equal(images.L[:], L) and torch.equal(images.true_ab(), ab)
+    assert len(images) == len(images.L) == COUNT and images.L.shape == L.shape
+    mask = torch.arange(COUNT) % 3 == 0
+    for rows in (slice(2, 9), [7, 0], torch.tensor([1, 11]), mask):
+        assert torch.equal(images.L[rows], L[rows])
+        assert torch.equal(images.true_ab(rows), ab[rows])
+    further = lambda L, ab, true: {"lightness": L.mean((1, 2, 3)), "b": (true - ab)[:, 1, 0, 0]}  # noqa: E731
+    measured = module.measure_model("a", model, images, "cpu", further=further)
+    assert torch.allclose(measured.ab[[3, 1]], ab[[3, 1]] / 2, atol=1e-6)
+    assert torch.equal(measured.values["lightness"], L.mean((1, 2, 3)))
+    assert torch.allclose(measured.values["b"], ab[:, 1, 0, 0] / 2, atol=1e-6)
+    assert "lightness" not in measured.row()
+
+
+def test_a_full_disk_leaves_the_comparison_out(photos, monkeypatch):
+    def full(dir):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.images, "TemporaryFile", full)
+    evaluation = run({"a": Paint(photos), "b": Paint(photos, 0.5)}, photos)
+    (left_out,) = evaluation.left_out
+    assert left_out.startswith("a is not compared with b: cannot store predictions in ")
+    assert left_out.endswith("No space left on device")
+
+
 def test_frechet_is_measured_unless_something_else_is_asked_for(photos):
     rows = evaluate({"a": Plain(0.1)}, photos, progress=False).rows
     assert "frechet" in rows[0]
@@ -514,6 +591,6 @@ def test_frechet_is_measured_unless_something_else_is_asked_for(photos):
 def test_progress_is_shown_on_stderr_if_wanted(photos, capsys):
     evaluate({"some model": Plain(0.1)}, photos)
     shown = capsys.readouterr()
-    assert "some model: predicting" in shown.err and "some model: measuring" in shown.err
+    assert "some model: predicting and measuring" in shown.err
     evaluate({"some model": Plain(0.1)}, photos, progress=False)
     assert shown.out == "" and capsys.readouterr() == ("", "")

@@ -1,7 +1,10 @@
 import errno
 import hashlib
 import os
+import secrets
 import shutil
+import stat
+import time
 from collections import namedtuple
 
 import pytest
@@ -47,6 +50,59 @@ def test_an_error_leaves_no_half_folder(tmp_path):
         write(part, {"a/b.txt": b"1"})
         raise ValueError
     assert not list(tmp_path.iterdir())
+
+
+def test_no_two_writers_share_a_part(tmp_path):
+    with replacing(tmp_path / "a.json") as one, replacing(tmp_path / "a.json") as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert files(tmp_path) == {"a.json": b"one"}
+
+
+def test_content_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls = []
+
+    def fsync(descriptor):
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        calls.append((kind, (tmp_path / "a").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with replacing(tmp_path / "a") as part:
+        part.write_text("new")
+    assert calls == [("file", False), ("folder", True)]
+    monkeypatch.setattr(os, "sync", lambda: calls.append(("all", (tmp_path / "b").exists())))
+    with replacing(tmp_path / "b") as part:
+        part.mkdir()
+    assert calls[2:] == [("all", False), ("folder", True)]
+
+
+def test_a_system_that_cannot_sync_folders(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EACCES, "Permission denied")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.delattr(os, "sync")
+    for name in ("file/x", "folder"):
+        with replacing(tmp_path / name) as part:
+            write(part.parent if name == "file/x" else part, {part.name: b"1"})
+    assert (tmp_path / "file/x").read_bytes() == b"1" and (tmp_path / "folder").is_dir()
+
+
+def test_parts_that_killed_processes_left_are_removed_after_a_day(tmp_path):
+    part = f"{secrets.token_hex(8)}.part"
+    kept = {f".new.{part}.json": b"1", f".live.{part}/a/b": b"1", ".mine.1.part.rar": b"1"}
+    write(tmp_path, kept | {f".old.{part}.json": b"1", f".dead.{part}/a/b": b"1"})
+    for path in tmp_path.rglob("*"):
+        if not path.match(".new.*") and path != tmp_path / f".live.{part}/a/b":
+            os.utime(path, (0, time.time() - 25 * 3600))
+    with replacing(tmp_path / "file.json") as beside:
+        beside.write_text("2")
+    assert files(tmp_path) == kept | {"file.json": b"2"}
+    assert not (tmp_path / f".dead.{part}").exists()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -6,12 +6,17 @@ from math import isnan, nan
 
 import pytest
 import torch
-from tiny_runs import TRAINING, make_data
+from fastai.callback.core import Callback
+from tiny_runs import (
+    TRAINING,
+    make_data,
+    undrawn,  # noqa: F401
+)
 
 from colourgan.callbacks import best
 from colourgan.errors import UsageError
 from colourgan.files import file_hash
-from colourgan.learners import gan_finetune, pretrain, training
+from colourgan.learners import gan_finetune, pretrain
 from colourgan.learners.color import Outputs
 from colourgan.models import load_model, save_model
 
@@ -29,7 +34,9 @@ def parents(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parents")
     short = TRAINING | {"epochs": 1, "frozen_epochs": 0, "ema": 0.0}
     return {
-        name: pretrain("resnet20@none", data, **short, reconstruction=name, out=folder / name)
+        name: pretrain(
+            encoder="resnet20@none", data=data, **short, reconstruction=name, out=folder / name
+        )
         for name in ("l1", "bins")
     }
 
@@ -61,7 +68,7 @@ def test_alone_the_discriminator_learns_and_the_generator_stays(
     reconstruction, parents, tmp_path, saved_models
 ):
     parent = parents[reconstruction]
-    run = gan_finetune(parent, epochs=2, d_epochs=2, **TINY, out=tmp_path / "run")
+    run = gan_finetune(model=parent, epochs=2, d_epochs=2, **TINY, out=tmp_path / "run")
     assert saved_models[:2] == [model_hash(parent)] * 2
     assert model_hash(parent) not in saved_models[2:] and len(set(saved_models)) == 3
     rows = history(run)
@@ -71,14 +78,18 @@ def test_alone_the_discriminator_learns_and_the_generator_stays(
 
 
 def test_what_it_learned_alone_stays_with_the_discriminator(parents, tmp_path):
-    alone = gan_finetune(parents["l1"], epochs=1, d_epochs=3, d_lr=2e-3, **TINY, out=tmp_path / "a")
-    fresh = gan_finetune(parents["l1"], epochs=1, d_lr=2e-3, **TINY, out=tmp_path / "b")
+    alone = gan_finetune(
+        model=parents["l1"], epochs=1, d_epochs=3, d_lr=2e-3, **TINY, out=tmp_path / "a"
+    )
+    fresh = gan_finetune(model=parents["l1"], epochs=1, d_lr=2e-3, **TINY, out=tmp_path / "b")
     assert float(history(alone)[-1]["d_loss"]) < float(history(fresh)[-1]["d_loss"])
 
 
-def test_no_new_option_means_l1(parents, tmp_path):
-    plain = gan_finetune(parents["l1"], epochs=1, **TINY, out=tmp_path / "a")
-    named = gan_finetune(parents["l1"], epochs=1, reconstruction="l1", **TINY, out=tmp_path / "b")
+def test_no_option_means_l1(parents, tmp_path):
+    plain = gan_finetune(model=parents["l1"], epochs=1, **TINY, out=tmp_path / "a")
+    named = gan_finetune(
+        model=parents["l1"], epochs=1, reconstruction="l1", **TINY, out=tmp_path / "b"
+    )
     assert model_hash(plain) == model_hash(named)
     assert "gain" not in history(plain)[0] and "feature_loss" not in history(plain)[0]
     assert "best" not in json.loads((plain / "config.json").read_text())
@@ -87,7 +98,7 @@ def test_no_new_option_means_l1(parents, tmp_path):
 def test_l2_is_the_square(parents, tmp_path):
     l1, l2 = (
         gan_finetune(
-            parents["l1"], epochs=1, reconstruction=name, lr=0, **TINY, out=tmp_path / name
+            model=parents["l1"], epochs=1, reconstruction=name, lr=0, **TINY, out=tmp_path / name
         )
         for name in ("l1", "l2")
     )
@@ -95,22 +106,20 @@ def test_l2_is_the_square(parents, tmp_path):
     assert mean**2 < square < mean
 
 
-def test_the_weight_of_l1_is_that_of_features_too(parents, tmp_path, monkeypatch):
+def test_the_weight_of_the_reconstruction_is_that_of_features_too(parents, tmp_path):
     seen = []
 
-    class Noting(training.Progress):
-        def after_batch(self):
-            super().after_batch()
-            if self.training:
-                feature = self.learn.feature_loss
-                first = self.loss + feature.weight * feature.values[-1]
-                second = self.learn.adversarial.values["g_loss"][-1]
-                seen.append((float(self.loss_grad), float(7 * first + 2 * second)))
+    def note(self):
+        if self.training:
+            feature = self.learn.feature_loss
+            first = self.loss + feature.weight * feature.values[-1]
+            second = self.learn.adversarial.values["g_loss"][-1]
+            seen.append((float(self.loss_grad), float(7 * first + 2 * second)))
 
-    monkeypatch.setattr(training, "Progress", Noting)
+    weights = {"reconstruction_weight": 7.0, "adversarial_weight": 2.0}
     run = gan_finetune(
-        parents["l1"], epochs=1, reconstruction="feature", l1_weight=7.0, adversarial_weight=2.0,
-        **TINY, out=tmp_path / "run",
+        model=parents["l1"], epochs=1, reconstruction="feature", **weights, **TINY,
+        cbs=Callback(after_batch=note), out=tmp_path / "run",
     )  # fmt: skip
     assert len(seen) == 3
     for found, expected in seen:
@@ -119,9 +128,8 @@ def test_the_weight_of_l1_is_that_of_features_too(parents, tmp_path, monkeypatch
 
 
 def test_features_are_not_computed_for_the_discriminator_alone(parents, tmp_path):
-    run = gan_finetune(
-        parents["l1"], epochs=1, d_epochs=1, reconstruction="feature", **TINY, out=tmp_path / "run"
-    )
+    settings = {"epochs": 1, "d_epochs": 1, "reconstruction": "feature"}
+    run = gan_finetune(model=parents["l1"], **settings, **TINY, out=tmp_path / "run")
     assert [isnan(float(row["feature_loss"])) for row in history(run)] == [True, False]
 
 
@@ -129,9 +137,9 @@ def test_patience_keeps_the_best_epoch_and_changes_nothing_else(parents, tmp_pat
     values = iter([0.5, 0.1, 0.2, 0.15, 0.2, 0.3])  # the first is the discriminator's alone
     monkeypatch.setattr(best, "gain", lambda *tensors: next(values))
     patient = gan_finetune(
-        parents["l1"], epochs=5, d_epochs=1, patience=2, **TINY, out=tmp_path / "patient"
+        model=parents["l1"], epochs=5, d_epochs=1, patience=2, **TINY, out=tmp_path / "patient"
     )
-    plain = gan_finetune(parents["l1"], epochs=2, d_epochs=1, **TINY, out=tmp_path / "plain")
+    plain = gan_finetune(model=parents["l1"], epochs=2, d_epochs=1, **TINY, out=tmp_path / "plain")
     assert [row["gain"] for row in history(patient)] == ["0.5", "0.1", "0.2", "0.15", "0.2"]
     assert model_hash(patient) == model_hash(plain)
     config = json.loads((patient / "config.json").read_text())
@@ -140,45 +148,47 @@ def test_patience_keeps_the_best_epoch_and_changes_nothing_else(parents, tmp_pat
 
 def test_a_starting_generator_gains_nothing_over_itself(parents, tmp_path):
     run = gan_finetune(
-        parents["bins"], epochs=1, d_epochs=1, patience=1, **TINY, out=tmp_path / "run"
+        model=parents["bins"], epochs=1, d_epochs=1, patience=1, **TINY, out=tmp_path / "run"
     )
     first, second = (float(row["gain"]) for row in history(run))
     assert first == 0 and second != 0
 
 
 def test_a_grey_generator_has_no_gain_and_is_finetuned_all_the_same(
-    parents, data, tmp_path, capsys
+    parents, data, tmp_path, caplog
 ):
+    caplog.set_level("INFO", "colourgan")
     grey = load_model(parents["l1"])
     with torch.no_grad():
         for tensor in grey.head.parameters():
             tensor.zero_()
     save_model(grey, tmp_path / "grey.safetensors")
     run = gan_finetune(
-        tmp_path / "grey.safetensors", str(data), epochs=3, patience=1, **TINY,
+        model=tmp_path / "grey.safetensors", data=data, epochs=3, patience=1, **TINY,
         out=tmp_path / "run",
     )  # fmt: skip
     assert [row["gain"] for row in history(run)] == ["nan", "nan"]
     assert json.loads((run / "config.json").read_text())["best"] == {"epoch": 1, "gain": None}
-    assert "one of the generators is grey" in capsys.readouterr().err
+    assert "one of the generators is grey" in caplog.text
     load_model(run)
 
 
 def test_a_generator_that_turns_grey_is_not_the_best(parents, tmp_path, monkeypatch):
     measure, calls = best.gain, iter([1.0, 0.0, nan, 1.0])
     monkeypatch.setattr(best, "gain", lambda pred, *others: measure(pred * next(calls), *others))
-    run = gan_finetune(parents["l1"], epochs=4, patience=3, **TINY, out=tmp_path / "run")
+    run = gan_finetune(model=parents["l1"], epochs=4, patience=3, **TINY, out=tmp_path / "run")
     gains = [float(row["gain"]) for row in history(run)]
     assert [isnan(value) for value in gains] == [False, True, True, False]
     assert json.loads((run / "config.json").read_text())["best"]["epoch"] in (1, 4)
 
 
 WRONG = {
-    "bins": ({"reconstruction": "bins"}, "choose reconstruction l1, l2 or feature"),
-    "unknown": ({"reconstruction": "l3"}, "unknown reconstruction 'l3'"),
-    "d_epochs": ({"d_epochs": -1}, "d_epochs must not be negative: -1"),
-    "only d_epochs": ({"d_epochs": 2, "epochs": 0}, "nothing to train: epochs is 0"),
-    "patience": ({"patience": 0}, "patience must be 1 epoch or more, not 0"),
+    "bins": ({"reconstruction": "bins"}, "--reconstruction must be one of l1, l2, feature"),
+    "unknown": ({"objective": "l3"}, "unknown objective 'l3'"),
+    "d_epochs": ({"d_epochs": -1}, "--d-epochs must be 0 or more, not -1"),
+    "only d_epochs": ({"d_epochs": 2, "epochs": 0}, "--epochs must be 1 or more, not 0"),
+    "patience": ({"patience": 0}, "--patience must be 1 or more, not 0"),
+    "norm": ({"objective": "wgan_gp", "discriminator": "pixelgan"}, "batch norm"),
 }
 
 
@@ -186,6 +196,6 @@ WRONG = {
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(case, parents, tmp_path):
     settings, reason = WRONG[case]
     with pytest.raises(UsageError) as refused:
-        gan_finetune(parents["l1"], **TINY | settings, out=tmp_path / "run")
+        gan_finetune(model=parents["l1"], **TINY | settings, out=tmp_path / "run")
     assert reason in str(refused.value) and "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()

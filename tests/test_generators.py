@@ -240,7 +240,7 @@ def test_fewer_stages_make_a_smaller_generator_of_the_same_kind():
 
 @pytest.mark.parametrize("lightness", ["folded", "summed", "replicated"])
 def test_a_saved_model_reads_lightness_as_it_was_trained_to(lightness, tmp_path):
-    options = {"encoder_stages": 2, "decoder_channels": 8, "lightness": lightness}
+    options = {"encoder_stages": 2, "lightness": lightness}
     generator = dynamic_unet("resnet20@packaged", 16, **options).eval()
     save_model(generator, tmp_path / "model.safetensors")
     with torch.no_grad():

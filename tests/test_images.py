@@ -1,5 +1,7 @@
 """Pictures of every mode become the right colors and the right lightness, or one clear line."""
 
+import os
+import socket
 import struct
 import warnings
 from pathlib import Path
@@ -293,3 +295,54 @@ def test_list_images_refuses_what_holds_no_picture(name, tmp_path):
     (tmp_path / "file.png").touch()
     with pytest.raises(UsageError, match=name):
         list_images(tmp_path / name)
+
+
+def add_irregular(folder: Path) -> list[Path]:
+    """Everything named like a picture that is none: opening the pipe would wait for ever."""
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "dangling.jpg").symlink_to("gone.jpg")
+    os.mkfifo(folder / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(folder / "socket.png"))  # a path of 108 bytes at most
+    return [folder / name for name in ("loop.png", "dangling.jpg", "pipe.jpg", "socket.png")]
+
+
+def test_list_images_skips_and_counts_what_is_no_regular_file(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    paths = [tmp_path / "set/a.png", tmp_path / "set/folder.png/b.png"]
+    for path in (*paths, tmp_path / "set/secret/c.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "set/linked.png").symlink_to("a.png")
+    add_irregular(tmp_path / "set")
+    scandir = os.scandir
+
+    def forbid(path):  # as chmod does for everybody but root
+        if os.path.basename(path) == "secret":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbid)
+    assert list_images(tmp_path / "set") == [*paths, tmp_path / "set/linked.png"]
+    (said,) = caplog.messages
+    said, named = said.split(" (such as ")
+    assert said == f"{tmp_path}/set: skipped 5 entries that are no regular files or cannot be read"
+    assert named.startswith(f"{tmp_path}/set/")
+    list_images(tmp_path / "set", warn=False)
+    assert len(caplog.messages) == 1
+
+
+def test_list_images_of_nothing_but_irregular_files(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    add_irregular(tmp_path)
+    with pytest.raises(UsageError, match=r"^no picture in .*; skipped 4 entries .*such as [^\n]*$"):
+        list_images(tmp_path)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("read", [read_rgb, read_lightness])
+def test_a_pipe_or_a_broken_link_is_one_line_at_once(read, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in add_irregular(tmp_path):
+        with pytest.raises(RunError, match=rf"^cannot read {path}: [^\n]+$"):
+            read(path)

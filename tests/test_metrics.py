@@ -218,7 +218,7 @@ def test_saturation_match_finds_the_factor_again(factor):
 def test_saturation_match_averages_over_images_of_all_batches(monkeypatch):
     L, ab = encode(random_rgb(4, count=5))
     whole = saturation_match(ab, L, 50.0)
-    monkeypatch.setattr(metrics, "_BATCH", 2)
+    monkeypatch.setattr(metrics, "_AT_ONCE", 2 * L[0].numel())
     assert saturation_match(ab, L, 50.0) == whole
 
 

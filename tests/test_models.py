@@ -3,19 +3,25 @@
 import copy
 import errno
 import json
+import math
 import pickle
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
+from fastai.learner import load_learner
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tiny_pictures import make_parts
 
 from colourgan.color import AB_SCALE
+from colourgan.datasets import color_dataloaders
 from colourgan.encoders import ENCODERS, save_weights
 from colourgan.errors import RunError, UsageError
 from colourgan.generators import dynamic_unet, pix2pix_unet
-from colourgan.learners.export import to_fastai
+from colourgan.learners.export import export, to_fastai
 from colourgan.models import load_model, model_file, save_model, to_torchscript
 
 OPTIONS = {"self_attention": True, "blur": True, "decoder_width": 0.5}
@@ -270,6 +276,35 @@ def test_a_trusted_pickle_of_fastai_is_a_model(name, tmp_path, request):
     save_model(again, tmp_path / "a.safetensors")
     save_model(generator, tmp_path / "b.safetensors")
     assert same_bytes(tmp_path, "a", "b")
+
+
+def test_an_exported_learner_without_pictures_says_how_to_get_some(resnet20, tmp_path):
+    to_fastai(copy.deepcopy(resnet20), tmp_path / "model.pkl")
+    learn = load_learner(tmp_path / "model.pkl")
+    needing = ("summary", "show_results", "validate", "get_preds", lambda: learn.fit(1))
+    for use in (each if callable(each) else getattr(learn, each) for each in needing):
+        with learn.no_bar(), learn.no_logging(), pytest.raises(UsageError) as error:
+            use()
+        assert error.match(
+            r"only predict.*learn\.dls = colourgan\.datasets\.color_dataloaders\(FOLDER, 32\)$"
+        )
+        assert "\n" not in str(error.value)
+    with learn.no_bar():
+        assert learn.predict(np.zeros((32, 32, 3), np.uint8))[1].shape == (2, 32, 32)
+    learn.dls = color_dataloaders(make_parts(tmp_path), 32, 7)
+    with learn.no_bar(), learn.no_logging():
+        assert math.isfinite(learn.validate()[0]) and "Total params" in str(learn.summary())
+        plt.switch_backend("agg")
+        learn.show_results(max_n=1)
+        plt.close("all")
+        learn.fit(1)
+    assert math.isfinite(learn.recorder.losses[-1])
+
+
+def test_export_without_a_format_names_the_choices(model):
+    with pytest.raises(UsageError) as error:
+        export(model)
+    assert str(error.value) == "no format named: choose --to fastai, safetensors or torchscript"
 
 
 def test_a_trusted_pickle_of_something_else(tmp_path):

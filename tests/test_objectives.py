@@ -192,7 +192,7 @@ def test_a_penalty_weight_that_makes_no_sense_is_refused(weight):
 
 
 def test_build_objective_hands_each_setting_to_those_that_have_it():
-    assert build_objective("bce", 0.9, 5.0) == OBJECTIVES["bce"](real_label=0.9)
+    assert build_objective("bce", 0.9) == OBJECTIVES["bce"](real_label=0.9)
     assert build_objective("least_squares", 0.9).real_label == 0.9
     assert build_objective("wgan_gp", penalty_weight=5.0).penalty_weight == 5.0
     assert all(build_objective(name) == OBJECTIVES[name]() for name in OBJECTIVES)
@@ -202,3 +202,9 @@ def test_build_objective_hands_each_setting_to_those_that_have_it():
 def test_label_smoothing_without_labels_is_refused(name):
     with pytest.raises(UsageError, match=f"'{name}' has no labels"):
         build_objective(name, real_label=0.9)
+
+
+@pytest.mark.parametrize("name", ["bce", "least_squares", "hinge"])
+def test_a_penalty_weight_without_a_penalty_is_refused(name):
+    with pytest.raises(UsageError, match=f"objective '{name}' has no gradient penalty; leave pen"):
+        build_objective(name, penalty_weight=5.0)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from tiny_runs import call
 
-from colourgan import cli
 from colourgan.color import encode
 from colourgan.colorize import Colorizer
 from colourgan.errors import UsageError
@@ -82,10 +82,7 @@ def test_photographs_are_as_colorful_as_was_asked_for(generator):
 
 
 def colorize(monkeypatch, *arguments: str) -> int:
-    monkeypatch.setattr("sys.argv", ["colourgan", "colorize", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code
+    return call(monkeypatch, "colorize", *arguments)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import pickle
 
 import pytest
 import torch
+from fastai.callback import fp16
 from fastai.callback.core import Callback, CancelBatchException
 from tiny_training import G_LR, Generator, assert_same, make_adversarial, make_learner, weights
 from torch.amp import GradScaler
@@ -157,6 +158,20 @@ def test_loss_scaling_changes_no_step(tmp_path, fp16_on_cpu):
     assert scaled.adversarial.state_dict()["scaler"]["_growth_tracker"] == 8
     assert scaled.precision.state_dict()["scaler"]["_growth_tracker"] == 4
     assert plain.precision.state_dict() == {"scaler": {}}
+    assert_same(scaled.model, plain.model.state_dict(), atol=1e-6, rtol=1e-6)
+    expected = plain.adversarial.discriminator.state_dict()
+    assert_same(scaled.adversarial.discriminator, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_fastais_own_loss_scaling_changes_no_step(tmp_path, monkeypatch):
+    scaler = lambda _, enabled: GradScaler("cpu", enabled=enabled)  # noqa: E731
+    monkeypatch.setattr(fp16, "GradScaler", scaler)
+    learners = []
+    for numbers in ([fp16.MixedPrecision()], []):
+        learn = make_learner(tmp_path, [make_adversarial("none"), *numbers])
+        learn.fit(1, lr=G_LR)
+        learners.append(learn)
+    scaled, plain = learners
     assert_same(scaled.model, plain.model.state_dict(), atol=1e-6, rtol=1e-6)
     expected = plain.adversarial.discriminator.state_dict()
     assert_same(scaled.adversarial.discriminator, expected, atol=1e-6, rtol=1e-6)

@@ -1,27 +1,35 @@
 """Pretraining: each reconstruction, what is kept of it, and going on from a model that exists."""
 
+import io
 import json
-from inspect import signature
+import logging
+import sys
 
 import pytest
 import torch
-from tiny_runs import TRAINING, make_data, options
+from fastai.callback.core import Callback
+from tiny_runs import (
+    TRAINING,
+    call,
+    make_data,
+    options,
+    undrawn,  # noqa: F401
+)
 
-from colourgan import cli
 from colourgan.bins import bin_centers, bin_counts
 from colourgan.color import decode
 from colourgan.datasets import color_dataloaders
-from colourgan.errors import RunError, UsageError
+from colourgan.errors import OtherSettings, RunError, UsageError
 from colourgan.files import file_hash
 from colourgan.generators import dynamic_unet, pix2pix_unet
 from colourgan.learners import gan_finetune, pretrain
 from colourgan.learners.classes import TEMPERATURES, VIVID, choose_decoding
 from colourgan.learners.export import to_fastai
-from colourgan.learners.training import Progress
 from colourgan.metrics import colorfulness
 from colourgan.models import load_model, safe_model_file, save_model
 
-TOY = {**TRAINING, "epochs": 1, "decoder_channels": 8, "lr": 0.01, "encoder_lr_ratio": 1.0}
+FROZEN_TOY = {**TRAINING, "epochs": 0, "decoder_channels": 8, "lr": 0.01}
+TOY = {**FROZEN_TOY, "epochs": 1, "encoder_lr_ratio": 1.0}
 RESNET20 = "resnet20@none"
 
 
@@ -42,8 +50,8 @@ def data(tmp_path_factory):
 def runs(data, tmp_path_factory):
     """A run on classes of color, and one with L1."""
     folder = tmp_path_factory.mktemp("runs")
-    pretrain(RESNET20, data, **TOY, reconstruction="bins", out=folder / "bins")
-    pretrain(RESNET20, data, **TOY, out=folder / "l1")
+    pretrain(encoder=RESNET20, data=data, **TOY, reconstruction="bins", out=folder / "bins")
+    pretrain(encoder=RESNET20, data=data, **TOY, out=folder / "l1")
     return folder
 
 
@@ -121,30 +129,22 @@ def test_reconstructions_by_the_command_line(
 ):
     run = tmp_path / "run"
     arguments = {**TOY, "encoder": RESNET20, "data": data, "reconstruction": reconstruction}
-    call(monkeypatch, "pretrain", *options({**arguments, "out": run}))
+    assert call(monkeypatch, "pretrain", *options({**arguments, "out": run})) == 0
     err = capsys.readouterr().err
     assert config_of(run)["arguments"]["reconstruction"] == reconstruction
     header = (run / "history.csv").read_text().splitlines()[0]
     assert ("feature_loss" in header) == (reconstruction == "feature")
-    assert ("decoded at temperature" in err) == (reconstruction == "bins")
+    assert ("decoding with temperature" in err) == (reconstruction == "bins")
     if reconstruction == "bins":  # as by the function: the same seed
         assert file_hash(run / "model.safetensors") == file_hash(runs / "bins/model.safetensors")
-        assert "80% as colorful as they are" in err
+        assert "at 80 % of their colorfulness" in err
     else:
         assert not same(weights(run), weights(runs / "l1"))
 
 
-def call(monkeypatch, *arguments):
-    """The command line in this process."""
-    monkeypatch.setattr("sys.argv", ["colourgan", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
-
-
 def test_without_an_average_the_decoding_is_saved_too(data, tmp_path):
-    few = {**TOY, "ema": 0.0, "epochs": 0, "reconstruction": "bins", "colorfulness": 0.3}
-    run = pretrain(RESNET20, data, **few, rebalancing=0.9, out=tmp_path / "run")
+    few = {**FROZEN_TOY, "ema": 0.0, "reconstruction": "bins", "colorfulness": 0.3}
+    run = pretrain(encoder=RESNET20, data=data, **few, rebalancing=0.9, out=tmp_path / "run")
     chosen, state = config_of(run)["decoding"], weights(run)
     assert state["classes.saturation"].item() == pytest.approx(chosen["saturation"])
     assert state["classes.temperature"].item() == pytest.approx(chosen["temperature"])
@@ -161,7 +161,9 @@ def test_the_average_is_what_is_decoded_and_saved(runs):
 
 def test_resuming_a_finished_run_of_classes_changes_nothing(runs, data):
     before = file_hash(runs / "bins" / "model.safetensors"), config_of(runs / "bins")["decoding"]
-    pretrain(RESNET20, data, **TOY, reconstruction="bins", out=runs / "bins", resume=True)
+    pretrain(
+        encoder=RESNET20, data=data, **TOY, reconstruction="bins", out=runs / "bins", resume=True
+    )
     after = file_hash(runs / "bins" / "model.safetensors"), config_of(runs / "bins")["decoding"]
     assert before == after
 
@@ -170,21 +172,30 @@ def test_resuming_a_finished_run_of_classes_changes_nothing(runs, data):
     ("arguments", "reason"),
     [
         ({"reconstruction": "bin"}, "unknown reconstruction 'bin': did you mean 'bins'"),
-        ({"reconstruction": "bins", "rebalancing": 2.0}, r"rebalancing 2\.0 is not between 0 and"),
-        ({"reconstruction": "bins", "colorfulness": 0.0}, r"colorfulness 0\.0 is not between 0"),
-        ({"colorfulness": float("nan")}, "colorfulness nan is not between"),
+        ({"reconstruction": "bins", "rebalancing": 2.0}, "--rebalancing must be 0 or more and at"),
+        ({"reconstruction": "bins", "colorfulness": 0.0}, "--colorfulness must be above 0 and at"),
+        ({"colorfulness": 0.9}, "--colorfulness has no effect without --reconstruction bins"),
+        ({"encoder": "resnt20"}, "did you mean 'resnet20'"),
     ],
 )
 def test_wrong_use_makes_no_run_folder(data, tmp_path, arguments, reason):
     with pytest.raises(UsageError, match=reason) as caught:
-        pretrain(RESNET20, data, **TOY, **arguments, out=tmp_path / "run")
+        pretrain(**{"encoder": RESNET20, "data": data, **TOY, **arguments}, out=tmp_path / "run")
     assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 
-def test_the_command_has_the_defaults_of_the_function():
-    shown, meant = (signature(each).parameters for each in (cli.pretrain, pretrain))
-    assert shown["encoder"].default == meant["encoder"].default == "efficientnet_lite0"
-    assert shown["reconstruction"].default is meant["reconstruction"].default is None
+@pytest.mark.parametrize("terminal", [False, True])
+def test_by_itself_a_training_shows_its_bar_on_a_terminal_and_nothing_else(
+    data, tmp_path, monkeypatch, capfd, terminal
+):
+    log, stderr = logging.getLogger("colourgan"), io.StringIO()
+    monkeypatch.setattr(log, "handlers", [])  # those of a command line that ran in this process
+    stderr.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stderr)
+    pretrain(encoder=RESNET20, data=data, **FROZEN_TOY, out=tmp_path / "run")
+    bars = [line for line in stderr.getvalue().replace("\n", "\r").split("\r") if line.strip()]
+    assert bool(bars) == terminal and all(bar.startswith("run:") for bar in bars)
+    assert capfd.readouterr() == ("", "")
 
 
 # Going on from a model
@@ -203,8 +214,7 @@ def test_a_run_goes_on_at_another_size_with_its_own_encoder_and_decoder(runs, da
     assert config["arguments"]["encoder"] == "resnet20"
     assert config["arguments"]["reconstruction"] == "l1"
     assert config["arguments"]["start"] == str(runs / "l1")
-    sha256 = file_hash(runs / "l1" / "model.safetensors")
-    assert config["parent"] == {"model": str(runs / "l1"), "sha256": sha256}
+    assert config["contents"]["start"] == file_hash(runs / "l1" / "model.safetensors")
     model, start = load_model(run), load_model(runs / "l1")
     assert model.arguments == {**start.arguments, "size": 24}
     assert model.origin == start.origin
@@ -244,29 +254,24 @@ def test_a_reconstruction_that_is_asked_for_is_taken(runs, data, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-class Stop(Exception):
-    """Breaks a training off."""
-
-
 def test_a_run_that_goes_on_is_resumed_to_the_same_model(runs, data, tmp_path, monkeypatch):
     options = {"data": data, "size": 16, **FROZEN, "epochs": 2}
     whole = pretrain(**options, start=runs / "bins", out=tmp_path / "whole")
-    after, run = Progress.after_batch, tmp_path / "run"
+    run = tmp_path / "run"
 
     def stop_in_the_second_epoch(self):
-        after(self)
         if self.training and (run / "state.pt").exists():
-            raise Stop("here")
+            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(Progress, "after_batch", stop_in_the_second_epoch)
-        pretrain(**options, start=runs / "bins", out=run)
+    with pytest.raises(KeyboardInterrupt):
+        stop = Callback(after_batch=stop_in_the_second_epoch)
+        pretrain(**options, start=runs / "bins", cbs=stop, out=run)
     assert len((run / "history.csv").read_text().splitlines()) == 2
     assert "decoding" not in config_of(run)
-    call(monkeypatch, "pretrain", "--resume", "--out", run)
+    assert call(monkeypatch, "pretrain", "--resume", "--out", run) == 0
     hashes = {file_hash(run / "model.safetensors") for run in (whole, run)}
     assert len(hashes) == 1 and config_of(run)["decoding"] == config_of(whole)["decoding"]
-    with pytest.raises(UsageError, match=r"is not the model that .* was started from"):
+    with pytest.raises(OtherSettings, match=r"other\.safetensors is not what .*: see --start"):
         other = other_bins(tmp_path)
         pretrain(**options, start=other, reconstruction="bins", out=run, resume=True)
 
@@ -279,17 +284,22 @@ def other_bins(folder):
     return folder / "other.safetensors"
 
 
-def test_a_run_without_a_start_is_not_resumed_with_one(data, tmp_path):
-    run = pretrain("resnet20@packaged", data, **STILL, size=16, out=tmp_path / "run")
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_run_without_a_start_is_not_resumed_with_one(data, tmp_path, schema):
+    run = pretrain(encoder="resnet20@packaged", data=data, **STILL, size=16, out=tmp_path / "run")
     config = config_of(run)
     config["arguments"]["encoder"] = "resnet20"  # as of a run that has a start
+    if schema == 1:
+        del config["contents"], config["schema"]
     (run / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UsageError, match=r"is not the model that .* was started from"):
+    with pytest.raises(OtherSettings, match=r"was started with --start None"):
         pretrain(data=data, **STILL, size=16, start=run, out=run, resume=True)
 
 
 def test_a_finetuned_model_can_be_gone_on_from(runs, data, tmp_path):
-    gan_finetune(runs / "l1", epochs=1, batch_size=8, device="cpu", out=tmp_path / "g", d_width=4)
+    gan_finetune(
+        model=runs / "l1", epochs=1, batch_size=8, device="cpu", out=tmp_path / "g", d_width=4
+    )
     run = pretrain(data=data, size=16, **STILL, start=tmp_path / "g", out=tmp_path / "run")
     assert config_of(run)["arguments"]["reconstruction"] == "l1"
 
@@ -345,8 +355,12 @@ def test_a_size_at_which_the_generator_is_another_is_refused(data, tmp_path):
 
 
 def test_equal_seeds_give_equal_models(data, runs, tmp_path):
-    again = pretrain(RESNET20, data, **TOY, reconstruction="bins", out=tmp_path / "again")
-    other = pretrain(RESNET20, data, **TOY, reconstruction="bins", seed=1, out=tmp_path / "other")
+    again = pretrain(
+        encoder=RESNET20, data=data, **TOY, reconstruction="bins", out=tmp_path / "again"
+    )
+    other = pretrain(
+        encoder=RESNET20, data=data, **TOY, reconstruction="bins", seed=1, out=tmp_path / "other"
+    )
     one = file_hash(runs / "bins" / "model.safetensors")
     assert file_hash(again / "model.safetensors") == one
     assert file_hash(other / "model.safetensors") != one

@@ -1,17 +1,19 @@
-"""What the README promises: its commands parse, its Python runs, its files exist."""
+"""What README and RESULTS promise: their commands parse, their Python runs, their files exist."""
 
-import inspect
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
 from colourgan import cli
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+PAGES = {path: (ROOT / path).read_text() for path in ("README.md", "bench/RESULTS.md")}
+README = PAGES["README.md"]
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", "\n".join(PAGES.values()), re.DOTALL)
+PARSERS = typer.main.get_command(cli.app).commands
 COMMANDS = [
     shlex.split(line.replace("\\\n", " "), comments=True)
     for kind, text in BLOCKS
@@ -22,19 +24,25 @@ COMMANDS = [
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_commands_and_options_exist(words):
-    command = getattr(cli, words[1].replace("-", "_"))
-    known = {f"--{name.replace('_', '-')}" for name in inspect.signature(command).parameters}
+    known = {name for option in PARSERS[words[1]].params for name in option.opts}
     assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_readme_is_a_page():
+    assert len(README.splitlines()) <= 160
 
 
 def test_there_are_commands():
     assert {words[1] for words in COMMANDS} >= {"pretrain", "gan-finetune", "evaluate", "colorize"}
 
 
-def test_links_lead_to_files():
-    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)h#][^)]*)\)", prose):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page):
+    prose = re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)h#][^)]*)\)", prose)
+    assert targets
+    for target in targets:
+        assert ((ROOT / page).parent / target).exists(), target
 
 
 def test_make_targets_exist():

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,36 +11,43 @@ import torch
 from PIL import Image
 from tiny_runs import make_data
 
-from colourgan import report as reports
-from colourgan.claims import DECISIVE, FAILS, HOLDS, UNDECIDED, Claim, Scale
 from colourgan.colorize import spread
-from colourgan.errors import Diverged, UsageError
+from colourgan.errors import Diverged, RunError, UsageError
 from colourgan.evaluate import ImageSet, as_colorful_as, load_images, measure_model
+from colourgan.experiments.cells import DONE, Cell
+from colourgan.experiments.cells import FAILED as CELL_FAILED
+from colourgan.experiments.judge import DECISIVE, FAILS, HOLDS, UNDECIDED, Claim, Scale
+from colourgan.experiments.report import read_report, verdict_lines, write_report
 from colourgan.generators import pix2pix_unet
-from colourgan.learners import read_config
-from colourgan.learners import read_history as history
+from colourgan.learners import TRAIN, read_config, read_history
 from colourgan.models import load_model
-from colourgan.recipes import RECIPES, believable, pix2pix, reproduce, stability, transfer
-from colourgan.recipes.experiment import Experiment, Results
-from colourgan.report import read_report, verdict_lines
+from colourgan.plans import Reproduction, Setup
+from colourgan.recipes import (
+    RECIPES,
+    believable,
+    pix2pix,
+    reproduce,
+    stability,
+    status_of,
+    transfer,
+)
+from colourgan.recipes.experiment import Results, recipe
+from colourgan.trainings import arguments
 
 ENCODERS = {
-    "same-domain": ["resnet20@none"],
-    "cross-domain": ["resnet20@none", "mobilenet_v2@none"],
-    "adapt-encoder": ["resnet20@packaged", "resnet20@none"],
-    "nogan": ["resnet20@none"],
-    "colorful-classes": ["resnet20@none"],
+    "cross-domain": ("resnet20@none", "mobilenet_v2@none"),
+    "adapt-encoder": ("resnet20@packaged", "resnet20@none"),
 }
 MODELS = {
-    "same-domain": {"l1", "gan"},
-    "cross-domain": {"cifar-l1", "cifar-gan", "imagenet-l1", "imagenet-gan"},
-    "adapt-encoder": {"encoder", "cifar-l1", "adapted-l1", "imagenet-l1"},
-    "unet-pix2pix-cyclegan": {"unet", "pix2pix", "cyclegan"},
-    "conditional-gan": {"l2", "l1", "gan"},
-    "batch-vs-spectral": {"batch", "spectral"},
-    "wasserstein": {"wgan", "bce"},
-    "nogan": {"l1", "feature", "gan", "nogan"},
-    "colorful-classes": {"l2", "l1", "classes", "rebalanced"},
+    "same-domain": ["U-Net", "GAN"],
+    "cross-domain": ["CIFAR U-Net", "CIFAR GAN", "ImageNet U-Net", "ImageNet GAN"],
+    "adapt-encoder": ["CIFAR", "adapted", "ImageNet"],
+    "unet-pix2pix-cyclegan": ["U-Net", "pix2pix", "CycleGAN"],
+    "conditional-gan": ["L2", "L1", "L1 + cGAN"],
+    "batch-vs-spectral": ["batch", "spectral"],
+    "wasserstein": ["WGAN-GP", "BCE"],
+    "nogan": ["L1", "feature", "GAN", "NoGAN"],
+    "colorful-classes": ["L2", "L1", "classes", "rebalanced"],
 }
 
 
@@ -54,40 +61,59 @@ def reproduced(data, tmp_path_factory):
     """Each recipe's report and folder; trained once."""
     folder, known = tmp_path_factory.mktemp("reproductions"), {}
 
-    def run(recipe):
-        if recipe not in known:
-            known[recipe] = toy(recipe, data, folder / recipe)
-        return known[recipe], folder / recipe
+    def run(name):
+        if name not in known:
+            known[name] = reproduce(toy(name, data, folder / name))
+        return known[name], folder / name
 
     return run
 
 
-def toy(recipe, data, out, **settings):
-    own = {"encoders": ENCODERS[recipe]} if recipe in ENCODERS else {"width": 4}
+def toy(name, data, out, **settings):
+    own = {"width": 4}
+    if "encoders" in RECIPES[name].published:
+        own = {"encoders": ENCODERS.get(name, ("resnet20@none",))}
     small = {"size": 16, "epochs": 1, "batch_size": 3, "seeds": 1, "device": "cpu"}
-    return reproduce(recipe, str(data), **small | own | settings, out=out)
+    return Reproduction(recipe=name, data=data, out=out, **small | own | settings)
+
+
+def asked(name, **settings):
+    """model → Step, as a recipe asks for them."""
+    return next(RECIPES[name].run(Setup(**RECIPES[name].published | settings)))
+
+
+def configs(folder, **wanted):
+    """run → its options, of those runs that have these."""
+    found = {run: read_config(run)["arguments"] for run in sorted((folder / "runs").iterdir())}
+    return {run: each for run, each in found.items() if each | wanted == each}
+
+
+def models(folder):
+    files = folder.glob("runs/*/*.safetensors")
+    return {path: path.stat().st_mtime_ns for path in files if path.name != "measured.safetensors"}
 
 
 def test_all_published_experiments_are_there():
     assert list(RECIPES) == [*MODELS]
 
 
-@pytest.mark.parametrize("recipe", MODELS)
-def test_a_recipe_runs_to_its_report(recipe, reproduced):
-    report, folder = reproduced(recipe)
-    runs = {path.name.removesuffix("-seed0") for path in (folder / "runs").iterdir()}
-    assert runs == MODELS[recipe]
-    assert len(report.claims) >= 2
+@pytest.mark.parametrize("name", MODELS)
+def test_a_recipe_runs_to_its_report(name, reproduced):
+    report, folder = reproduced(name)
+    assert [row["name"] for row in report.rows] == ["grey", *MODELS[name]]
+    runs = configs(folder)
+    assert len(runs) == len(MODELS[name]) + (name == "adapt-encoder")
+    assert len(report.claims) >= 2 and not report.notes and report.minutes > 0
     assert {Claim(**c).verdict(Scale(**report.scale)) for c in report.claims} == {UNDECIDED}
-    frozen = recipe in ("nogan", "colorful-classes")  # an epoch before the others
+    frozen = name in ("nogan", "colorful-classes")  # an epoch before the others
     assert report.scale["epochs"] == 1 + frozen and report.scale["images"] < 16
-    assert report.rows[0]["name"] == "grey" and len(report.rows) > 2
+    assert report.scale["test_images"] == 6
     for figure in report.figures:
         with Image.open(folder / figure["file"]) as picture:
             picture.load()
-    for run in (folder / "runs").iterdir():  # WGAN-GP's generator moves on the fifth batch
-        alone = read_config(run)["arguments"].get("d_epochs", 0)  # the discriminator
-        losses = [row.get("g_loss", 0.0) for row in history(run)][alone:]
+    assert len({figure["file"] for figure in report.figures}) == len(report.figures)
+    for run, options in runs.items():  # WGAN-GP's generator moves on the fifth batch
+        losses = [row.get("g_loss", 0.0) for row in read_history(run)][options.get("d_epochs", 0) :]
         assert losses and np.isfinite(losses).all(), run
     page = (folder / "report.html").read_text()
     assert page.count("data:image/") >= len(report.figures)
@@ -95,116 +121,127 @@ def test_a_recipe_runs_to_its_report(recipe, reproduced):
     assert "Scaled down: " in page and re.search(r"\b1 instead of \d+ epochs", page)
 
 
-@pytest.mark.parametrize("recipe", MODELS)
-def test_a_recipe_says_where_it_is_from_and_where_it_differs(recipe, reproduced):
-    report, _ = reproduced(recipe)
-    assert re.search("project|ECCV", report.source)
-    assert "Differs: " in report.description
-    assert f"colourgan reproduce {recipe} --data" in report.command
-    published = {setting["setting"]: setting["published"] for setting in report.settings}
-    assert published["epochs"] in ("4", "14", "20", "100", "200")
+@pytest.mark.parametrize("name", MODELS)
+def test_a_recipe_says_where_it_is_from_and_where_it_differs(name, reproduced):
+    report, _ = reproduced(name)
+    assert re.search("project|ECCV", report.source) and not re.search("[.:]$", report.source)
+    assert not report.title.endswith(".")
+    assert report.description.startswith("Published: ") and "\n\nDiffers: " in report.description
+    assert report.command.startswith(f"colourgan reproduce {name} --data ")
+    settings = {each["setting"]: each for each in report.settings}
+    assert settings["epochs"]["published"] in ("4", "14", "20", "100", "200")
+    assert settings["epochs"]["here"] == "1" and settings["batch size"]["here"] == "3"
+    assert settings["augmentation"]["here"].startswith("flip")
 
 
 PUBLISHED = {
-    ("same-domain", "l1"): {
+    ("same-domain", "U-Net"): {
         "lr": 1e-4, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "schedule": "constant",
-        "frozen_epochs": 0, "encoder_lr_ratio": 1.0, "reconstruction": "l1",
+        "frozen_epochs": 0, "encoder_lr_ratio": 1.0, "reconstruction": "l1", "limit": 8000,
     },
-    ("same-domain", "gan"): {
-        "lr": 2e-4, "d_lr": 2e-4, "beta1": 0.5, "beta2": 0.999, "l1_weight": 100.0,
-        "objective": "bce", "discriminator": "patchgan", "weight_decay": 0.0,
+    ("same-domain", "GAN"): {
+        "lr": 2e-4, "d_lr": 2e-4, "beta1": 0.5, "beta2": 0.999, "reconstruction_weight": 100.0,
+        "objective": "bce", "discriminator": "patchgan", "weight_decay": 0.0, "limit": 8000,
     },
+    ("adapt-encoder", "CIFAR"): {"lr": 1e-4, "frozen_epochs": 0, "limit": 5000, "size": 96},
     ("unet-pix2pix-cyclegan", "pix2pix"): {
         "objective": "least_squares", "lr": 2e-4, "beta1": 0.5, "schedule": "linear",
-        "reconstruction_weight": 100.0,
+        "reconstruction_weight": 100.0, "batch_size": 1, "norm": "instance", "dropout": 0.0,
     },
-    ("unet-pix2pix-cyclegan", "cyclegan"): {
+    ("unet-pix2pix-cyclegan", "U-Net"): {"discriminator": "none", "reconstruction": "l1"},
+    ("unet-pix2pix-cyclegan", "CycleGAN"): {
         "cycle_weight": 10.0, "pool_size": 50, "lr": 2e-4, "beta1": 0.5, "schedule": "linear",
+        "norm": "instance", "dropout": 0.0, "objective": "least_squares", "batch_size": 1,
     },
-    ("conditional-gan", "gan"): {"dropout": 0.5, "reconstruction_weight": 100.0, "norm": "batch"},
-    ("conditional-gan", "l2"): {"discriminator": "none", "reconstruction": "l2"},
+    ("conditional-gan", "L1 + cGAN"): {
+        "dropout": 0.5, "reconstruction_weight": 100.0, "d_norm": "batch", "objective": "bce",
+    },
+    ("conditional-gan", "L1"): {"discriminator": "none", "reconstruction": "l1", "dropout": 0.5},
+    ("conditional-gan", "L2"): {"discriminator": "none", "reconstruction": "l2", "dropout": 0.5},
     ("batch-vs-spectral", "batch"): {
         "real_label": 0.9, "lr": 3e-4, "d_lr": 6e-5, "decay_steps": 60_000, "d_norm": "batch",
         "reconstruction_weight": 0.99, "adversarial_weight": 0.01, "discriminator": "imagegan",
-        "schedule": "exponential", "lr_floor": 1e-6, "init": "normal",
+        "schedule": "exponential", "lr_floor": 1e-6, "init": "normal", "epochs": 200,
+        "batch_size": 32,
     },
     ("batch-vs-spectral", "spectral"): {
         "real_label": 1.0, "lr": 2e-4, "d_lr": 2e-4, "decay_steps": 40_000, "d_norm": "spectral",
-        "reconstruction_weight": 0.985, "adversarial_weight": 0.015, "init": "default",
+        "reconstruction_weight": 0.985, "adversarial_weight": 0.015, "discriminator": "imagegan",
+        "schedule": "exponential", "lr_floor": 1e-6, "init": "default", "epochs": 100,
     },
-    ("wasserstein", "wgan"): {
+    ("wasserstein", "WGAN-GP"): {
         "objective": "wgan_gp", "penalty_weight": 10.0, "reconstruction_weight": 100.0,
-        "d_steps": 5, "lr": 2e-4, "beta1": 0.5, "beta2": 0.99, "d_norm": "layer",
+        "d_steps": 5, "lr": 2e-4, "beta1": 0.5, "beta2": 0.99, "d_norm": "layer", "batch_size": 16,
     },
+    ("wasserstein", "BCE"): {"objective": "bce", "d_norm": "batch", "d_steps": 1, "beta2": 0.99},
     ("nogan", "feature"): {
         "reconstruction": "feature", "frozen_epochs": 1, "lr": 1e-3, "encoder_lr_ratio": 1e-3,
-        "self_attention": True, "blur": True,
+        "self_attention": True, "blur": True, "epochs": 4, "batch_size": 88, "limit": None,
     },
-    ("nogan", "l1"): {"reconstruction": "l1", "frozen_epochs": 1, "lr": 1e-3, "blur": True},
-    ("nogan", "nogan"): {
-        "reconstruction": "feature", "norm": "spectral", "lr": 2e-5, "d_lr": 1e-4, "beta1": 0.0,
-        "beta2": 0.9, "d_epochs": 2, "patience": 2, "epochs": 5, "limit": 4000,
+    ("nogan", "L1"): {"reconstruction": "l1", "frozen_epochs": 1, "lr": 1e-3, "blur": True},
+    ("nogan", "NoGAN"): {
+        "reconstruction": "feature", "d_norm": "spectral", "lr": 2e-5, "d_lr": 1e-4, "beta1": 0.0,
+        "beta2": 0.9, "d_epochs": 10, "patience": 2, "epochs": 20, "limit": 4000, "batch_size": 8,
     },
-    ("nogan", "gan"): {
-        "reconstruction": "feature", "norm": "spectral", "lr": 2e-5, "d_lr": 1e-4, "beta1": 0.0,
-        "beta2": 0.9, "d_epochs": 0, "patience": None, "epochs": 5, "limit": 4000,
+    ("nogan", "GAN"): {
+        "reconstruction": "feature", "d_norm": "spectral", "lr": 2e-5, "d_lr": 1e-4, "beta1": 0.0,
+        "beta2": 0.9, "d_epochs": 0, "patience": None, "epochs": 20, "limit": 4000, "ema": 0.0,
     },
-    ("colorful-classes", "l2"): {"reconstruction": "l2", "beta2": 0.99},
-    ("colorful-classes", "l1"): {"reconstruction": "l1", "beta2": 0.99},
+    ("colorful-classes", "L2"): {"reconstruction": "l2", "beta2": 0.99, "epochs": 14},
+    ("colorful-classes", "L1"): {"reconstruction": "l1", "beta2": 0.99, "batch_size": 40},
     ("colorful-classes", "classes"): {"reconstruction": "bins", "rebalancing": 0.0},
     ("colorful-classes", "rebalanced"): {"reconstruction": "bins", "rebalancing": 0.5},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("recipe, name", PUBLISHED, ids="-".join)
-def test_it_trains_with_the_published_settings(recipe, name, reproduced):
-    _, folder = reproduced(recipe)
-    arguments = read_config(folder / "runs" / f"{name}-seed0")["arguments"]
-    expected = PUBLISHED[recipe, name]
-    assert {key: arguments[key] for key in expected} == expected
+@pytest.mark.parametrize("name, model", PUBLISHED, ids=map("-".join, PUBLISHED))
+def test_it_trains_with_the_published_settings(name, model):
+    options = arguments(asked(name)[model].training)
+    expected = PUBLISHED[name, model]
+    assert {key: options[key] for key in expected} == expected
 
 
-def test_published_scales_are_those_of_the_sources():
-    scales = {name: {s["setting"]: s["published"] for s in scales_of(name)} for name in RECIPES}
-    assert scales["same-domain"] | {"limit": "8,000"} == scales["same-domain"]
-    assert scales["cross-domain"]["limit"] == "5,000" and scales["cross-domain"]["size"] == "96"
-    assert scales["batch-vs-spectral"]["batch size"] == "32"
-    assert scales["batch-vs-spectral"]["epochs"] == "200"
-    assert scales["wasserstein"]["batch size"] == "16"
-    assert scales["unet-pix2pix-cyclegan"]["batch size"] == "1"
-    assert scales["nogan"]["epochs"] == "4" and scales["nogan"]["batch size"] == "88"
-    assert scales["colorful-classes"]["epochs"] == "14"
-    assert scales["colorful-classes"]["batch size"] == "40"
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_asked_for_is_what_is_trained(name, reproduced, data):
+    _, folder = reproduced(name)
+    plan = toy(name, data, folder)
+    changes = {key: getattr(plan, key) for key in RECIPES[name].published if key != "limit"}
+    for step in asked(name, **changes).values():
+        wanted = arguments(step.training) | {"device": "cpu"}
+        for resolved in ("out", "model", *(["encoder"] if step.needs else [])):
+            wanted.pop(resolved, None)
+        assert configs(folder, **wanted)
 
 
-def scales_of(name):
-    from colourgan.recipes.run import _published, _settings
+def test_spectral_norm_trains_half_as_long():
+    epochs = {n: s.training.epochs for n, s in asked("batch-vs-spectral", epochs=5).items()}
+    assert epochs == {"batch": 5, "spectral": 2}
+    assert asked("batch-vs-spectral", epochs=1)["spectral"].training.epochs == 1
 
-    return _settings(_published(RECIPES[name]), {})
 
-
-def test_spectral_trains_half_as_long_as_batch(data, tmp_path):
-    toy("batch-vs-spectral", data, tmp_path, epochs=4)
-    epochs = {name: len(history(tmp_path / "runs" / f"{name}-seed0")) for name in
-              ("batch", "spectral")}  # fmt: skip
-    assert epochs == {"batch": 4, "spectral": 2}
+@pytest.mark.parametrize("limit, few", [(None, 4000), (700, 700), (50_000, 4000)])
+def test_the_gans_of_nogan_train_on_few_images(limit, few):
+    models = asked("nogan", limit=limit)
+    assert [models[n].training.limit for n in MODELS["nogan"]] == [limit, limit, few, few]
 
 
 def test_the_adapted_encoder_is_the_one_that_goes_on_to_color(reproduced):
     _, folder = reproduced("adapt-encoder")
-    runs = folder / "runs"
-    assert read_config(runs / "encoder-seed0")["arguments"]["arch"] == "resnet20@packaged"
-    used = read_config(runs / "adapted-l1-seed0")["arguments"]["encoder"]
-    assert used == f"resnet20@{runs / 'encoder-seed0' / 'encoder.safetensors'}"
-    assert (runs / "encoder-seed0" / "encoder.safetensors").exists()
+    (adapted,) = [run for run in configs(folder) if run.name.startswith("train-encoder-")]
+    assert read_config(adapted)["arguments"]["encoder"] == "resnet20@packaged"
+    file = adapted / "encoder.safetensors"
+    assert file.exists() and len(configs(folder, encoder=f"resnet20@{file}")) == 1
+    assert asked("adapt-encoder")["adapted"].needs.training.encoder == "resnet20@published"
 
 
-def test_both_gans_go_on_from_the_feature_generator_of_their_seed(reproduced):
+def test_both_gans_go_on_from_the_feature_generator(reproduced):
     _, folder = reproduced("nogan")
-    feature = str(folder / "runs" / "feature-seed0")
-    for name in ("gan", "nogan"):
-        assert read_config(folder / "runs" / f"{name}-seed0")["parent"]["model"] == feature
-    assert "gain" in history(folder / "runs" / "nogan-seed0")[0]
+    (feature,) = configs(folder, reconstruction="feature", frozen_epochs=1)
+    gans = configs(folder, model=str(feature))
+    assert sorted(options["d_epochs"] for options in gans.values()) == [0, 2]
+    assert ["gain" in read_history(run)[0] for run in gans] == [
+        options["patience"] is not None for options in gans.values()
+    ]
 
 
 def test_the_share_of_imagenet_counts_the_epochs_of_the_gan_up_to_the_best(tmp_path):
@@ -215,88 +252,191 @@ def test_the_share_of_imagenet_counts_the_epochs_of_the_gan_up_to_the_best(tmp_p
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert believable.share_of_imagenet(tmp_path) == pytest.approx(0.6244, abs=1e-4)
-    del config["best"]  # it diverged
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert np.isnan(believable.share_of_imagenet(tmp_path))
 
 
-def test_classes_are_measured_as_the_paper_decodes_them(reproduced):
-    _, folder = reproduced("colorful-classes")
-    report = read_report(folder / "report.json")
-    run = folder / "runs" / "rebalanced-seed0"
-    generator = load_model(run)
+def test_classes_are_measured_as_the_paper_decodes_them_and_matched_to_the_l1_model(reproduced):
+    report, folder = reproduced("colorful-classes")
+    (rebalanced,) = configs(folder, reconstruction="bins", rebalancing=0.5)
+    (l1,) = configs(folder, reconstruction="l1")
+    generator = load_model(rebalanced)
     assert float(generator.classes.saturation) != 1  # chosen after the training
-    believable.decode_as_published(generator)
-    decoding = (
-        generator.classes.temperature,
-        generator.classes.vivid,
-        generator.classes.saturation,
-    )
-    assert [float(value) for value in decoding] == pytest.approx([0.38, 1, 1])
-    images = load_images(read_config(run)["arguments"]["data"], 16)
-    expected = measure_model("rebalanced", generator, images, "cpu").row()["colorfulness"]
+    generator.classes.set_decoding(0.38, vivid=1.0, saturation=1.0)
+    images = load_images(read_config(l1)["arguments"]["data"], 16, progress=False)
+    richer = measure_model("rebalanced", generator, images, "cpu")
     row = next(row for row in report.rows if row["name"] == "rebalanced")
+    expected = richer.row()["colorfulness"]
     assert row["values"]["colorfulness"] == pytest.approx([expected], rel=1e-4)
-
-
-def test_l1_made_as_colorful_is_measured_seed_by_seed(reproduced, data, tmp_path):
-    _, folder = reproduced("colorful-classes")
-    experiment = Experiment("any", tmp_path, device="cpu")
-    experiment.open(str(data), 16)
-    l1, l2 = ([folder / "runs" / f"{name}-seed0"] * 2 for name in ("l1", "l2"))
-    found = experiment.evaluate({"L1": l1, "L2": l2})
-    matched = experiment.as_colorful(found, "L1", l1, "L2")
-    measured = [measure_model("", load_model(run[0]), experiment.images, "cpu") for run in (l2, l1)]
-    expected, factor = as_colorful_as(*measured, experiment.images)
+    paler = measure_model("L1", load_model(l1), images, "cpu")
+    matched, factor = as_colorful_as(richer, paler, images)
     assert abs(factor - 1) > 1e-3
-    torch.testing.assert_close(matched, torch.stack([expected.values["l1"]] * 2))
-    found.values["L2"]["colorfulness"][1] = torch.nan  # that seed diverged
-    assert experiment.as_colorful(found, "L1", l1, "L2").isnan().all(1).tolist() == [False, True]
-    experiment.diverged[l1[0]] = "L1 diverged"
-    assert experiment.as_colorful(found, "L1", l1, "L2").isnan().all()
+    gain = (richer.values["l1"] - matched.values["l1"]).mean().item()
+    assert report.claims[-1]["values"] == pytest.approx([gain], rel=1e-3)
 
 
 def test_the_second_call_trains_nothing_and_reports_the_same(reproduced, data):
     report, folder = reproduced("same-domain")
-    before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/model.safetensors")}
-    again = toy("same-domain", data, folder)
-    assert again == report
-    assert before == {path: path.stat().st_mtime_ns for path in before}
+    before = models(folder)
+    assert len(before) == 2
+    assert reproduce(toy("same-domain", data, folder)) == report
+    assert models(folder) == before
 
 
-def test_another_seed_is_added_to_what_is_there(data, tmp_path):
-    one = toy("wasserstein", data, tmp_path)
-    two = toy("wasserstein", data, tmp_path, seeds=2)
+def test_another_seed_is_added_to_what_is_there_and_other_settings_train_anew(data, tmp_path):
+    one = reproduce(toy("wasserstein", data, tmp_path))
+    before = models(tmp_path)
+    two = reproduce(toy("wasserstein", data, tmp_path, seeds=2))
     for first, second in zip(one.claims, two.claims, strict=True):
         assert len(second["values"]) == 2
         assert second["values"][:1] == pytest.approx(first["values"], nan_ok=True)
-
-
-def test_other_settings_need_another_folder(reproduced, data):
-    _, folder = reproduced("same-domain")
-    with pytest.raises(UsageError, match=r"--epochs 1.*another --out"):
-        toy("same-domain", data, folder, epochs=2)
+    four = models(tmp_path)
+    assert len(four) == 4 and before.items() <= four.items()
+    wider = reproduce(toy("wasserstein", data, tmp_path, width=5))
+    assert len(models(tmp_path)) == 6 and four.items() <= models(tmp_path).items()
+    assert [len(claim["values"]) for claim in wider.claims] == [1] * 4
 
 
 @pytest.mark.parametrize(
-    "recipe, settings, reason",
+    "name, settings, reason",
     [
         ("same-domian", {}, "did you mean 'same-domain'"),
-        ("same-domain", {"width": 8}, "has no --width: it has --data, --size"),
-        ("wasserstein", {"encoders": ["resnet20"]}, "has no --encoders"),
+        ("same-domain", {"width": 8}, "recipe same-domain has no --width: it has --data, --size, "),
+        ("colorful-classes", {"width": 8}, "has no --width"),
+        ("wasserstein", {"encoders": ["resnet20"]}, "has no --encoders: it has --data, --size, --"),
         ("cross-domain", {"encoders": ["resnet20@none"]}, "compares 2 encoders, not 1"),
         ("nogan", {"encoders": ["resnet20@none"] * 2}, "compares 1 encoder, not 2"),
-        ("colorful-classes", {"width": 8}, "has no --width"),
-        ("wasserstein", {"seeds": 0}, "seeds must be 1 or more"),
-        ("wasserstein", {"test_limit": 1}, "2 images or more"),
-        ("wasserstein", {"size": 24}, "choose 16 or 32"),
-        ("wasserstein", {"epochs": 0}, "nothing to train"),
+        ("wasserstein", {"seeds": 0}, "--seeds must be 1 or more"),
+        ("wasserstein", {"test_limit": 1}, "--test-limit must be 2 or more"),
+        ("wasserstein", {"epochs": 0}, "--epochs must be 1 or more"),
     ],
 )
-def test_what_cannot_be_reproduced_is_refused_in_one_line(recipe, settings, reason, data, tmp_path):
+def test_what_cannot_be_reproduced_is_refused_in_one_line(name, settings, reason, data, tmp_path):
     with pytest.raises(UsageError) as refused:
-        reproduce(recipe, str(data), **{"size": 16, "out": tmp_path / "r"} | settings)
+        given = {"recipe": name, "data": data, "size": 16, "out": tmp_path / "r"} | settings
+        reproduce(**given)
     assert reason in str(refused.value) and "\n" not in str(refused.value)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    "settings, reason",
+    [
+        ({"encoders": ["resnet20@none", "mobilenet"]}, "mobilenet"),
+        ({"encoders": ["resnet20@none", "mobilenet_v2@no.pt"]}, "no.pt"),
+        ({"encoders": ["resnet20@none", "mobilenet_v2@broken.safetensors"]}, "broken.safetensors"),
+        ({"data": "untested"}, "untested"),
+    ],
+)
+def test_what_is_missing_is_told_before_anything_is_trained(
+    settings, reason, data, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "untested" / "train").mkdir(parents=True)
+    (tmp_path / "broken.safetensors").write_text("no weights")
+    complete = {"data": data, "encoders": ["resnet20@none"] * 2, "size": 16, "seeds": 1} | settings
+    with pytest.raises((UsageError, RunError), match=reason):
+        reproduce(recipe="cross-domain", **complete, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_belongs_to_one_recipe(reproduced, data):
+    _, folder = reproduced("same-domain")
+    with pytest.raises(UsageError, match="belongs to recipe same-domain: choose another --out"):
+        reproduce(toy("wasserstein", data, folder))
+
+
+def test_a_recipe_has_a_name_of_its_own_and_options_that_exist():
+    named = partial(recipe, title="", source="", data="sample")
+    with pytest.raises(ValueError, match="'nogan' is registered twice"):
+        named("nogan")(lambda setup: None)
+    with pytest.raises(TypeError, match="learning_rate"):
+        named("another", learning_rate=1e-3)
+    assert "another" not in RECIPES
+
+
+def test_the_status_says_what_is_done(reproduced, data, tmp_path):
+    _, folder = reproduced("adapt-encoder")
+    assert status_of(toy("adapt-encoder", data, tmp_path)) == [
+        "0 of 3 models done (0 of 4 trainings), 0 failed"
+    ]
+    assert not any(tmp_path.iterdir())
+    done = "3 of 3 models done (4 of 4 trainings), 0 failed"
+    assert status_of(toy("adapt-encoder", data, folder)) == [done]
+    (line,) = status_of(toy("adapt-encoder", data, folder, seeds=2))
+    assert line == "3 of 6 models done (4 of 8 trainings), 0 failed, about 1 min left"
+
+
+def test_two_processes_find_the_same(data, tmp_path, reproduced):
+    alone, _ = reproduced("wasserstein")
+    together = reproduce(toy("wasserstein", data, tmp_path, jobs=2))
+    assert together.command == alone.command and together.settings == alone.settings
+    for one, two in zip(alone.claims, together.claims, strict=True):
+        assert two["values"] == pytest.approx(one["values"], nan_ok=True, rel=1e-3)
+
+
+def failing(monkeypatch, when):
+    """Trainings of whom this is true fail."""
+    train = TRAIN["train-generator"]
+
+    def call(training, **place):
+        if when(training):
+            raise Diverged("d_loss is nan in epoch 2")
+        return train(training, **place)
+
+    monkeypatch.setitem(TRAIN, "train-generator", call)
+
+
+def test_a_training_that_failed_is_named_and_decides_nothing(data, tmp_path, monkeypatch):
+    plan = toy("wasserstein", data, tmp_path, seeds=2)
+    with monkeypatch.context() as patch:
+        failing(patch, lambda t: t.objective == "bce" and t.seed == 0)
+        with pytest.raises(RunError) as failed:
+            reproduce(plan)
+    page = tmp_path / "report.html"
+    assert "1 of 4 trainings failed, the first: BCE, seed 0: d_loss is nan" in str(failed.value)
+    assert f"the report of the others is {page}" in str(failed.value)
+    assert len(models(tmp_path)) == 3  # the others went on
+    report = read_report(tmp_path / "report.json")
+    assert report.notes == ["BCE, seed 0, failed and does not count: d_loss is nan in epoch 2."]
+    assert report.notes[0] in page.read_text()
+    assert [np.isnan(value) for value in report.claims[-1]["values"]] == [True, False]
+    row = next(row for row in report.rows if row["name"] == "BCE")
+    assert [np.isnan(value) for value in row["values"]["l1"]] == [True, False]
+    assert status_of(plan) == [
+        "3 of 4 models done (3 of 4 trainings), 1 failed",
+        "failed: BCE, seed 0: d_loss is nan in epoch 2",
+    ]
+    whole = reproduce(plan)  # tries it again
+    assert not whole.notes and np.isfinite(whole.claims[-1]["values"]).all()
+
+
+def test_seeds_of_conditional_gan_that_failed_have_no_spread(data, tmp_path, monkeypatch):
+    failing(monkeypatch, lambda t: t.discriminator != "none" and t.seed == 0)
+    with pytest.raises(RunError, match="1 of 6 trainings failed, the first: L1 \\+ cGAN, seed 0"):
+        reproduce(toy("conditional-gan", data, tmp_path, seeds=2))
+    report = read_report(tmp_path / "report.json")
+    assert [np.isnan(value) for value in report.claims[0]["values"]] == [True, False]
+
+
+def test_what_needs_a_failed_training_is_not_trained_and_named(data, tmp_path, monkeypatch):
+    plan = toy("adapt-encoder", data, tmp_path)
+
+    def call(training, **place):
+        raise RunError("the disk is full")
+
+    monkeypatch.setitem(TRAIN, "train-encoder", call)
+    with pytest.raises(RunError, match=r"^2 of 4 trainings failed.*adapted encoder, seed 0: the"):
+        reproduce(plan)
+    assert not (tmp_path / "report.html").exists()  # nothing of the adapted encoder to compare
+    assert status_of(plan) == [
+        "2 of 3 models done (2 of 4 trainings), 1 failed",
+        "failed: adapted encoder, seed 0: the disk is full",
+        "failed: adapted, seed 0: adapted encoder, seed 0: the disk is full",
+    ]
+
+
+def test_a_generator_that_would_never_step_is_refused(data, tmp_path):
+    with pytest.raises(RunError, match=r"WGAN-GP, seed 0: the generator would never .*every 5"):
+        reproduce(toy("wasserstein", data, tmp_path, batch_size=8))
 
 
 @pytest.mark.parametrize("value, verdict", [(0.01, HOLDS), (-0.01, FAILS)])
@@ -306,7 +446,7 @@ def test_altering_a_reports_numbers_flips_its_verdict(value, verdict, reproduced
     altered = dataclasses.replace(
         report, claims=[claim], scale=DECISIVE._asdict(), figures=[], reduced=[]
     )
-    reports.write_report(altered, tmp_path)
+    write_report(altered, tmp_path)
     content = json.loads((tmp_path / "report.json").read_text())
     assert verdict not in json.dumps(content)
     lines = "\n".join(verdict_lines(read_report(tmp_path / "report.json")))
@@ -314,39 +454,60 @@ def test_altering_a_reports_numbers_flips_its_verdict(value, verdict, reproduced
     assert verdict in (tmp_path / "report.html").read_text()
 
 
-def results(ab, rgb=None, files=()):
-    """Results of seed 0's predictions alone, model → ab."""
-    count, _, side, _ = next(iter(ab.values())).shape
-    rgb = torch.zeros(count, 3, side, side, dtype=torch.uint8) if rgb is None else rgb
-    images = ImageSet(rgb, torch.zeros(count, 1, side, side), list(files), [], 4, False)
-    return Results(images, {}, ab)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_grey_files_have_their_own_figure(mode, reproduced, tmp_path):
+    report, _ = reproduced("wasserstein")
+    assert "grey-files.png" not in [figure["file"] for figure in report.figures]
+    colored = make_data(tmp_path / "data", train=16, test=6)
+    Image.new("L", (24, 24), 90).convert(mode).save(colored / "test" / "a" / "grey.png")
+    report = reproduce(toy("wasserstein", colored, tmp_path / "out"))
+    assert "grey-files.png" in [figure["file"] for figure in report.figures]
+    with Image.open(tmp_path / "out" / "grey-files.png") as picture:
+        assert picture.width > 3 * 96 and picture.height < 2 * 96  # one row: only that file
 
 
 def test_samples_of_one_generator_differ_and_their_seed_repeats_them():
     torch.manual_seed(0)
     generator = pix2pix_unet(16, width=4, norm="instance", dropout=0.5, init="kaiming")
-    L = torch.linspace(-1, 1, 512).view(2, 1, 16, 16)
+    rgb = torch.linspace(0, 255, 512).view(2, 1, 16, 16).expand(-1, 3, -1, -1).byte()
+    images = ImageSet(rgb, [], batch_size=1)
     before = torch.get_rng_state()
-    drawn = pix2pix.draw(generator, L)
+    drawn = [pix2pix.draw(generator, images.L[[image]]) for image in (0, 1)]
     assert torch.equal(torch.get_rng_state(), before)
-    assert drawn.shape == (pix2pix.DRAWN, 2, 2, 16, 16) and not torch.equal(drawn[0], drawn[1])
-    assert torch.equal(drawn, pix2pix.draw(generator, L))
-    expected = [spread(drawn[:, image]) for image in (0, 1)]
-    assert pix2pix.spread(generator, L).tolist() == pytest.approx(expected)
+    assert drawn[0].shape == (pix2pix.DRAWN, 1, 2, 16, 16)
+    assert not torch.equal(drawn[0][0], drawn[0][1])
+    assert torch.equal(drawn[0], pix2pix.draw(generator, images.L[[0]]))
+    expected = [spread(each[:, 0]) for each in drawn]
+    assert pix2pix.spread(generator, images).tolist() == pytest.approx(expected)
+    assert pix2pix.spread(None, images).isnan().all()
 
+
+# ------------------------------------------------------------------------- claims, on made-up runs
 
 COUNT = 1000  # test images
 
 
-def measured(**metrics):
-    """Results of made-up values: metric → model → one number a seed, of every image."""
-    models = {model: {} for values in metrics.values() for model in values}
-    for metric, values in metrics.items():
-        for model, seeds in values.items():
-            noise = torch.linspace(-1e-3, 1e-3, COUNT)
-            models[model][metric] = torch.tensor(seeds)[:, None] + noise
-    images = ImageSet(*[torch.zeros(COUNT, c, 16, 16) for c in (3, 1)], [], [], 64, False)
-    return Results(images, models, {})
+def measured(histories=None, matched=None, images=None, **metrics):
+    """Results of made-up values: metric → model → one number a seed, of every image.
+
+    histories: model → column → a list a seed; matched: model → its rival's L1, one number a seed.
+    """
+    chosen = list(dict.fromkeys(m for each in (*metrics.values(), histories or {}) for m in each))
+    noise = torch.linspace(-1e-3, 1e-3, COUNT).double()
+    cells = {}
+    for model in chosen:
+        cells[model] = []
+        for seed in range(3):
+            columns = {k: v[seed] for k, v in (histories or {}).get(model, {}).items()}
+            epochs = zip(*columns.values(), strict=True)
+            rows = [dict(zip(columns, row, strict=True)) for row in epochs]
+            values = {k: each[model][seed] + noise for k, each in metrics.items() if model in each}
+            rival = {"l1": matched[model][seed] + 0 * noise} if model in (matched or {}) else {}
+            factors = {"model": model}
+            cells[model].append(Cell(factors, seed, "", DONE, "", values, rival, {}, {}, {}, rows))
+    images = images or ImageSet(torch.zeros(COUNT, 3, 16, 16, dtype=torch.uint8), [])
+    grey = dict.fromkeys(metrics, torch.zeros(COUNT))
+    return Results(images, cells, grey | {"l1": torch.zeros(COUNT)}, out=None)
 
 
 def seeds(mean):
@@ -368,7 +529,7 @@ def test_verdicts_of_same_domain():
 
 def test_verdicts_of_cross_domain():
     def judge(imagenet, smooth):
-        names = [f"{name} {kind}" for name in ("CIFAR", "ImageNet") for kind in ("U-Net", "GAN")]
+        names = MODELS["cross-domain"]
         l1 = {name: seeds(imagenet if "ImageNet" in name else 1.0) for name in names}
         variance = dict.fromkeys(names, seeds(smooth)), dict.fromkeys(names, seeds(5.0))
         found = measured(l1=l1, smooth_variance=variance[0], smooth_variance_true=variance[1])
@@ -389,10 +550,12 @@ def test_verdicts_of_adapt_encoder(adapted, expected):
 
 @pytest.mark.parametrize("slower, verdict", [(2.0, HOLDS), (1.0, FAILS), (3.0, FAILS)])
 def test_verdicts_of_the_cycle(slower, verdict):
-    seconds = {"pix2pix": [[10.0, 10, 90]] * 3, "CycleGAN": [[10.0 * slower] * 3] * 3}
+    seconds = {"pix2pix": {"seconds": [[10.0, 10, 90]] * 3},
+               "CycleGAN": {"seconds": [[10.0 * slower] * 3] * 3}}  # fmt: skip
     for gain, colorful in ((1.0, HOLDS), (-1.0, FAILS)):
-        found = measured(colorfulness={"pix2pix": seeds(5 + gain), "CycleGAN": seeds(5.0)})
-        assert verdicts(pix2pix.cycle_claims(found, seconds)) == [colorful, verdict]
+        both = {"pix2pix": seeds(5 + gain), "CycleGAN": seeds(5.0)}
+        found = measured(seconds, colorfulness=both)
+        assert verdicts(pix2pix.cycle_claims(found)) == [colorful, verdict]
 
 
 def test_verdicts_of_conditional_gan():
@@ -411,41 +574,43 @@ def test_verdicts_of_batch_vs_spectral(tmp_path):
     rgb[:, 0] += (shade * vivid)[:, None, None]
     steady, wild = [[0.5, 0.4, 0.3, 0.2]] * 3, [[0.1, 0.9, 0.2, 0.8, 0.1, 0.9]] * 3
 
-    def judge(l1, colorful, losses, more):
-        vividness = {"batch": seeds(colorful), "spectral": seeds(5.0)}
-        found = measured(l1={"batch": seeds(1.0), "spectral": seeds(l1)}, colorfulness=vividness)
+    def judge(l1, colorful, batch, spectral, more):
+        found = measured(
+            {"batch": {"d_loss": batch}, "spectral": {"d_loss": spectral}},
+            images=ImageSet(rgb, files),
+            l1={"batch": seeds(1.0), "spectral": seeds(l1)},
+            colorfulness={"batch": seeds(colorful), "spectral": seeds(5.0)},
+        )
         found.values["batch"]["colorfulness"] += vivid * more
-        images = found.images._replace(files=files, rgb=rgb)
-        return verdicts(stability.norm_claims(found._replace(images=images), losses))
+        return verdicts(stability.norm_claims(found))
 
-    claims = judge(0.8, 7.0, {"batch": wild, "spectral": steady}, 1.0)
-    assert claims == [HOLDS] * 4
-    claims = judge(1.2, 3.0, {"batch": steady, "spectral": wild}, -1.0)
-    assert claims == [FAILS] * 4
+    assert judge(0.8, 7.0, wild, steady, 1.0) == [HOLDS] * 4
+    assert judge(1.2, 3.0, steady, wild, -1.0) == [FAILS] * 4
 
 
 def test_without_classes_greyness_by_object_is_left_out(tmp_path):
-    found = measured(l1={"batch": seeds(1.0), "spectral": seeds(1.0)},
-                     colorfulness={"batch": seeds(1.0), "spectral": seeds(1.0)})  # fmt: skip
-    images = found.images._replace(files=[tmp_path / "a.png"] * COUNT)
-    losses = {"batch": [[1.0, 1, 1]] * 3, "spectral": [[1.0, 1, 1]] * 3}
-    assert len(stability.norm_claims(found._replace(images=images), losses)) == 3
+    losses = {"d_loss": [[1.0, 1, 1]] * 3}
+    both = {"batch": seeds(1.0), "spectral": seeds(1.0)}
+    rgb = torch.zeros(COUNT, 3, 16, 16, dtype=torch.uint8)
+    images = ImageSet(rgb, [tmp_path / "a.png"] * COUNT)
+    found = measured(dict.fromkeys(both, losses), images=images, l1=both, colorfulness=both)
+    assert len(stability.norm_claims(found)) == 3
 
 
 def test_verdicts_of_wasserstein():
     wide = torch.linspace(-30, 30, COUNT)
 
-    def judge(distances, l1, collapsed):
-        found = measured(mean_a={"WGAN-GP": seeds(0.0), "BCE": seeds(0.0)},
-                         mean_b={"WGAN-GP": seeds(0.0), "BCE": seeds(0.0)})  # fmt: skip
+    def judge(distances, wgan, bce, collapsed):
+        level = {"WGAN-GP": seeds(0.0), "BCE": seeds(0.0)}
+        curves = {"d_loss": [[5 + each for each in distances]] * 3, "d_penalty": [[5.0] * 3] * 3}
+        histories = {"WGAN-GP": curves | {"valid_loss": wgan}, "BCE": {"valid_loss": bce}}
+        found = measured(histories, mean_a=level, mean_b=level)
         found.values[{True: "BCE", False: "WGAN-GP"}[collapsed]]["mean_a"] += wide
-        return verdicts(stability.wasserstein_claims(found, [distances] * 3, l1))
+        return verdicts(stability.wasserstein_claims(found))
 
     calm, rough = [[3.0, 2.0, 1.0]] * 3, [[1.0, 2.0, 1.5]] * 3
-    good = judge([-1.0, -4.0, -0.1], {"WGAN-GP": calm, "BCE": rough}, False)
-    assert good == [HOLDS] * 4
-    bad = judge([-1.0, -2.0, -4.0], {"WGAN-GP": rough, "BCE": calm}, True)
-    assert bad == [FAILS] * 4
+    assert judge([-1.0, -4.0, -0.1], calm, rough, False) == [HOLDS] * 4
+    assert judge([-1.0, -2.0, -4.0], rough, calm, True) == [FAILS] * 4
 
 
 def test_verdicts_of_nogan():
@@ -455,8 +620,9 @@ def test_verdicts_of_nogan():
             l1={"NoGAN": other, "GAN": gan},
             smooth_variance={"NoGAN": other, "GAN": gan},
             colorfulness={"NoGAN": seeds(1.0 - sign), "feature": gan},
+            matched={"NoGAN": [1.0] * 3},
         )
-        return verdicts(believable.nogan_claims(found, torch.ones(3, COUNT), [share] * 3))
+        return verdicts(believable.nogan_claims(found, [share] * 3))
 
     assert judge(-0.5, 1.2) == [HOLDS] * 5 and judge(0.5, 6.2) == [FAILS] * 5
 
@@ -467,18 +633,41 @@ def test_verdicts_of_colorful_classes():
             colorfulness={"L2": seeds(1), "classes": seeds(2), "rebalanced": seeds(2 + 2 * sign)},
             within_5={"classes": seeds(0.5), "rebalanced": seeds(0.5 - 0.2 * sign)},
             l1={"rebalanced": seeds(1.0 - 0.2 * sign)},
+            matched={"rebalanced": [1.0] * 3},
         )
-        return verdicts(believable.class_claims(found, torch.ones(3, COUNT)))
+        return verdicts(believable.class_claims(found))
 
     assert judge(1) == [HOLDS] * 4 and judge(-1) == [FAILS] * 4
 
 
+def test_a_claim_says_what_was_measured():
+    found = measured(l1={"A": seeds(2.0), "B": seeds(1.0)}, matched={"A": seeds(1.5)})
+    above = found.above("A is worse.", ".1", "l1", "A", "B")
+    assert (above.text, above.published, above.quantity) == ("A is worse.", ".1", "L1: A minus B")
+    assert (above.low, above.high, above.images) == (0, None, COUNT)
+    assert above.values == pytest.approx([1.0] * 3)
+    below = found.below("A is better.", "", "l1", "A", "B")
+    assert (below.low, below.high, below.values) == (None, 0, above.values)
+    beyond = found.beyond_saturation("A is more.", "A", "B")
+    assert beyond.values == pytest.approx([0.5] * 3)
+    found.cells["A"][1].matched.clear()  # no factor makes B as colorful
+    assert np.isnan(found.beyond_saturation("A is more.", "A", "B").values).tolist() == [0, 1, 0]
+
+
+def test_a_seed_that_failed_is_nan_everywhere_and_has_no_curve():
+    found = measured({"A": {"d_loss": [[1.0, 2.0]] * 3}}, l1={"A": seeds(2.0)})
+    failed = found.cells["A"][1]
+    found.cells["A"][1] = failed._replace(state=CELL_FAILED, values={}, history=[])
+    assert np.isnan(found.per_seed("l1")["A"]).tolist() == [False, True, False]
+    assert np.isnan(found.column("A", "d_loss")).tolist() == [[False] * 2, [True] * 2, [False] * 2]
+    assert len(found.history("A")) == 2
+
+
 def test_the_telling_images_are_those_with_the_largest_differences():
-    values = {
-        "batch": {"delta_e": torch.tensor([[9.0, 1, 8, 2]])},
-        "spectral": {"delta_e": torch.tensor([[1.0, 9, 7, 2]])},
-    }
-    found = results({"batch": torch.zeros(4, 2, 16, 16)})._replace(values=values)
+    found = measured(delta_e={"batch": seeds(0.0), "spectral": seeds(0.0)})
+    for model, values in {"batch": [9.0, 1, 8, 2], "spectral": [1.0, 9, 7, 2]}.items():
+        found.values[model]["delta_e"][:, :4] = torch.tensor(values)
+    found.values["batch"]["delta_e"][1] = torch.nan  # a seed that failed
     first = {file: rows[0] for rows, file, _ in stability.telling(found)}
     assert first == {"spectral-better.png": 0, "batch-better.png": 1, "both-struggle.png": 2}
 
@@ -489,70 +678,3 @@ def test_unsteadiness_is_the_deviation_of_noise_and_knows_no_trend():
     assert stability.unsteadiness(noise + np.arange(10_000)) == pytest.approx(2, rel=0.03)
     assert stability.unsteadiness([3.0, 2.0, 1.0]) == 0
     assert np.isnan(stability.unsteadiness([3.0, 2.0]))
-
-
-def test_a_training_that_diverged_is_named_and_decides_nothing(data, tmp_path, monkeypatch):
-    train = stability.train_generator
-
-    def diverging(*arguments, seed, out, **settings):
-        run = train(*arguments, seed=seed, out=out, **settings)
-        if settings.get("objective") == "bce" and seed == 1:
-            raise Diverged("d_loss is nan in epoch 2")
-        return run
-
-    monkeypatch.setattr(stability, "train_generator", diverging)
-    report = toy("wasserstein", data, tmp_path, seeds=2)
-    assert any("bce, seed 1, diverged" in note for note in report.notes)
-    assert [np.isnan(value) for value in report.claims[-1]["values"]] == [False, True]
-    assert "diverged" in (tmp_path / "report.html").read_text()
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_grey_files_have_their_own_figure(mode, reproduced, data, tmp_path):
-    report, _ = reproduced("wasserstein")
-    assert "grey-files.png" not in [figure["file"] for figure in report.figures]
-    colored = make_data(tmp_path / "data", train=16, test=6)
-    Image.new("L", (24, 24), 90).convert(mode).save(colored / "test" / "a" / "grey.png")
-    report = toy("wasserstein", colored, tmp_path / "out")
-    assert "grey-files.png" in [figure["file"] for figure in report.figures]
-    with Image.open(tmp_path / "out" / "grey-files.png") as picture:
-        assert picture.width > 3 * 96 and picture.height < 2 * 96  # one row: only that file
-
-
-@pytest.mark.parametrize(
-    "settings, reason",
-    [
-        ({"encoders": ["resnet20@none", "mobilenet"]}, "mobilenet"),
-        ({"encoders": ["resnet20@none", "mobilenet_v2@no.pt"]}, "no.pt"),
-        ({"data": "untested"}, "untested"),
-    ],
-)
-def test_what_is_missing_is_told_before_anything_is_trained(
-    settings, reason, data, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "untested" / "train").mkdir(parents=True)
-    complete = {"data": str(data), "encoders": ["resnet20@none"] * 2} | settings
-    with pytest.raises(UsageError, match=reason):
-        reproduce("cross-domain", **complete, size=16, seeds=1, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_belongs_to_one_recipe(reproduced, data):
-    _, folder = reproduced("same-domain")
-    with pytest.raises(UsageError, match="belongs to recipe same-domain: choose another --out"):
-        toy("wasserstein", data, folder)
-
-
-def test_a_training_that_never_finished_an_epoch_may_begin_with_other_settings(data, tmp_path):
-    toy("wasserstein", data, tmp_path)
-    run = tmp_path / "runs" / "bce-seed0"
-    for path in run.iterdir():
-        if path.name != "config.json":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (run / ".config.123.part.json").write_text("{")  # as a kill leaves it
-    config = json.loads((run / "config.json").read_text())
-    config["arguments"]["batch_size"] = 8
-    (run / "config.json").write_text(json.dumps(config))
-    toy("wasserstein", data, tmp_path)
-    assert read_config(run)["arguments"]["batch_size"] == 3

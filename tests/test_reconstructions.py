@@ -279,18 +279,18 @@ def test_the_loss_is_l1_and_the_weighted_distance_of_features(root, tmp_path):
 def test_gradients_reach_the_generator_and_not_the_features(root, tmp_path, precision):
     learn = feature_learner(root, tmp_path, 1e4, precision)
     callback = learn.feature_loss
-    network = {name: value.clone() for name, value in callback.network.state_dict().items()}
+    network = {name: value.clone() for name, value in callback.stages.state_dict().items()}
     grads = []
     keep = lambda self: grads.append([p.grad.abs().sum().item() for p in self.model.parameters()])  # noqa: E731
     with quiet(learn):
         learn.fit(1, 1e-3, cbs=Callback(before_step=keep))
     assert all(sum(step) > 1 for step in grads) and len(grads) == 3
-    after = callback.network.state_dict()
+    after = callback.stages.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in network.items())
-    assert all(p.grad is None and not p.requires_grad for p in callback.network.parameters())
-    assert not any(module.training for module in callback.network.stages.modules())
+    assert all(p.grad is None and not p.requires_grad for p in callback.stages.parameters())
+    assert not any(module.training for module in callback.stages.modules())
     assert learn.recorder.values[-1][-1] > 0.01
-    assert not {id(p) for p in callback.network.parameters()} & {
+    assert not {id(p) for p in callback.stages.parameters()} & {
         id(p) for group in learn.opt.param_lists for p in group
     }
 
@@ -331,7 +331,7 @@ def test_by_name_it_looks_through_the_encoder_of_imagenet(root, tmp_path):
         Precision,
         FeatureLoss,
     ]
-    features = learn.feature_loss.network(random(1, 3, 64, 64))
+    features = learn.feature_loss.features(random(1, 3, 64, 64))
     assert [tuple(f.shape[1:]) for f in features] == [
         (24, 16, 16),
         (40, 8, 8),

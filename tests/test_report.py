@@ -11,10 +11,19 @@ import pytest
 import torch
 from PIL import Image
 
-from colourgan.claims import FAILS, HOLDS, UNDECIDED, claim
 from colourgan.errors import RunError, UsageError
+from colourgan.experiments.judge import FAILS, HOLDS, UNDECIDED, claim
+from colourgan.experiments.report import (
+    Report,
+    banner,
+    changes,
+    html,
+    read_report,
+    verdict_lines,
+    write_report,
+)
 from colourgan.plots import gif
-from colourgan.report import Report, banner, changes, html, read_report, verdict_lines, write_report
+from colourgan.plots.svg import number_line
 
 DECIDING = {"images": 4000, "epochs": 4, "seeds": 3, "test_images": 1000}
 RAISES = claim("A GAN raises L1.", ".079 → .084", "L1 rises by", [0.005, 0.006, 0.0055], low=0)
@@ -54,7 +63,7 @@ class Page(HTMLParser):
 
     def verdicts(self) -> list[str]:
         badges = [a["class"] for a in self.all("span") if "badge" in a.get("class", "")]
-        names = {"badge holds": HOLDS, "badge fails": FAILS, "badge open": UNDECIDED}
+        names = {"badge good": HOLDS, "badge bad": FAILS, "badge open": UNDECIDED}
         assert all(names[badge] in self.text for badge in badges)
         return [names[badge] for badge in badges]
 
@@ -135,7 +144,14 @@ def test_seeds_that_diverged_never_break_the_page(values, tmp_path, page):
 
 
 def test_a_claim_is_shown_with_its_numbers(page):
-    text = page().text
+    shown = page()
+    text = shown.text
+    assert [svg["aria-label"] for svg in shown.all("svg")] == [
+        "The mean, 0.0055, its interval and the seeds, and where it holds"
+    ]
+    assert "tested on" not in text
+    of_images = claim("It rises.", "", "rise", torch.arange(6.0).view(2, 3), low=0)
+    assert "tested on 3 test images" in page(claims=[of_images._asdict()]).text
     for part in (
         "published .079 → .084",
         "measured here L1 rises by",
@@ -265,6 +281,9 @@ def test_settings_description_and_command_are_there(page):
 
 def test_figures_are_embedded_as_they_are(tmp_path, page):
     Image.new("RGB", (900, 40), "red").save(tmp_path / "bars.png")
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "photo.JPG")
+    (photo,) = page(figures=[{"file": "photo.JPG", "caption": ""}]).all("img")
+    assert photo["src"].startswith("data:image/jpeg;base64,")
     gif([("a", [torch.zeros(3, 9, 9)]), ("b", [torch.ones(3, 9, 9)])], tmp_path / "a.gif")
     figures = [{"file": "bars.png", "caption": "Bars"}, {"file": "a.gif", "caption": 'a "b" <c>'}]
     shown = page(figures=figures)
@@ -292,7 +311,7 @@ def test_the_page_loads_nothing_and_fits_a_phone(tmp_path):
     assert "url(" not in source and "@import" not in source
     metas = {meta.get("name"): meta.get("content") for meta in shown.all("meta")}
     assert metas["viewport"].startswith("width=device-width")
-    assert "prefers-color-scheme: dark" in source
+    assert "screen and (prefers-color-scheme: dark)" in source  # paper stays white
     scrolled = re.findall(r'<div class="scroll"[^>]*>\s*<(\w+)', source)
     assert scrolled.count("table") == source.count("<table") == 1
 
@@ -320,7 +339,8 @@ def test_nothing_in_a_report_becomes_markup(tmp_path):
     [
         ("none.png", r"cannot read the figure .*none\.png"),
         ("broken.gif", r"cannot read the figure .*broken\.gif"),
-        ("text.svg", r"text\.svg .*must be a PNG or GIF"),
+        ("text.pdf", r"text\.pdf .*must be a PNG, GIF, JPEG or SVG"),
+        ("text.svg", r"cannot read the figure .*text\.svg"),
     ],
 )
 def test_a_figure_that_cannot_be_shown_is_an_error_and_leaves_the_last_report(
@@ -336,6 +356,45 @@ def test_a_figure_that_cannot_be_shown_is_an_error_and_leaves_the_last_report(
         (tmp_path / "report.html").read_bytes(),
         (tmp_path / "report.json").read_bytes(),
     )
+
+
+def test_a_drawing_becomes_part_of_the_page(tmp_path, page):
+    svg = number_line("seeds & mean", [1.0, 2.0], (0.5, 2.5), low=0)
+    (tmp_path / "a.svg").write_text(svg, encoding="utf-8")
+    namespace = 'xmlns="http://www.w3.org/2000/svg" '
+    (tmp_path / "b.svg").write_text(
+        "<?xml version='1.0'?>" + svg.replace("<svg ", "<svg " + namespace)
+    )
+    shown = page(figures=[{"file": f"{x}.svg", "caption": x} for x in "ab"], claims=[])
+    assert [each["aria-label"] for each in shown.all("svg")] == ["seeds & mean"] * 2
+    assert not shown.all("img") and "http" not in html(made(source=""), ".").partition("<body")[2]
+    assert (tmp_path / "report.html").read_text("utf-8").count(svg) == 2
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "<script>alert(1)</script>",
+        '<path d="M0 0" onclick="alert(1)"/>',
+        '<path d="M0 0" style="fill: URL(http://x)"/>',
+        """<path style="fill: image-set('//x')"/>""",
+        '<g xmlns:x="http://www.w3.org/1999/xlink"><path x:href="http://x"/></g>',
+        '<image href="http://x"/>',
+        "<g>",
+    ],
+)
+def test_a_drawing_that_could_do_more_than_be_looked_at_is_refused(evil, tmp_path):
+    (tmp_path / "a.svg").write_text(f'<svg xmlns="http://www.w3.org/2000/svg">{evil}</svg>')
+    with pytest.raises(RunError, match=r"cannot read the figure .*a\.svg"):
+        html(made(figures=[{"file": "a.svg", "caption": ""}]), tmp_path)
+
+
+def test_the_same_report_gives_the_same_page_and_nothing_on_it_has_the_same_name(tmp_path):
+    report = made(claims=[RAISES._asdict()] * 2)
+    source = html(report, tmp_path)
+    assert source == html(report, tmp_path)
+    ids = [a["id"] for _, a in Page(source).tags if "id" in a]
+    assert sorted(ids) == sorted(set(ids)) == ["claim-1", "claim-2"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"recipe": "a", "more": 1}', "\xff"])

@@ -1,34 +1,40 @@
 """The grid of a study: which trainings there are, what they are called, what begins with what."""
 
-import inspect
+from dataclasses import dataclass, replace
 
 import pytest
+from tiny_runs import make_data, make_pictures
 
 from colourgan.errors import UsageError
-from colourgan.learners import gan_finetune, pretrain, train_encoder
-from colourgan.study import study
-from colourgan.study.cells import FACTORS
+from colourgan.options import flat, made, option, places
+from colourgan.plans import Study
+from colourgan.study.configurations import FACTORS
 from colourgan.study.grid import grid, wanted
-from colourgan.study.settings import Settings
+from colourgan.trainings import GanFinetune, Pretrain, TrainEncoder
 
-FIELDS = Settings.__dataclass_fields__
-DEFAULTS = {n: p.default for n, p in inspect.signature(study).parameters.items() if n in FIELDS}
-
-
-def settings(**changed):
-    return Settings(**DEFAULTS | changed)
+PRETRAIN, GAN, ENCODER = Pretrain.command, GanFinetune.command, TrainEncoder.command
 
 
-def trainings(**changed):
-    return grid(settings(**changed))
+def plan(**changed):
+    """A study from names as on the command line."""
+    return made(Study, {"name": "toy", **changed})
 
 
-def arguments(training):
-    return dict(training.arguments)
+def steps(**changed):
+    return grid(plan(**changed))
+
+
+def settings(step):
+    """What a training computes, name → value."""
+    return {k: v for k, v in flat(step.training).items() if k not in places(step.training)}
+
+
+def runs(**changed):
+    return {step.name: step.run for step in steps(**changed)}
 
 
 def test_every_combination_is_a_cell_once():
-    given = settings(
+    given = plan(
         encoders=["resnet20@none", "mobilenet_v2@none"],
         data=["cifar10", "tiny-imagenet"],
         sizes=[32, 64],
@@ -37,78 +43,129 @@ def test_every_combination_is_a_cell_once():
     cells = wanted(given, grid(given))
     assert len(cells) == 2 * 2 * 2 * 2 * 2
     assert len({cell.run for cell in cells}) == len(cells)
-    assert len({(cell.factors, cell.seed) for cell in cells}) == len(cells)
-    assert all(tuple(cell.setting) == FACTORS for cell in cells)
+    assert len({(*cell.factors.values(), cell.seed) for cell in cells}) == len(cells)
+    assert all(tuple(cell.factors) == FACTORS for cell in cells)
 
 
 def test_without_sizes_each_data_set_has_its_own():
-    cells = trainings(data=["cifar10", "tiny-imagenet"], methods=["l1"], seeds=1)
-    assert {(c.setting["data"], c.setting["size"]) for c in cells} == {
-        ("cifar10", "32"),
-        ("tiny-imagenet", "64"),
-    }
+    cells = steps(data=["cifar10", "tiny-imagenet"], methods=["l1"], seeds=1)
+    assert [(c.factors["data"], c.factors["size"]) for c in cells] == [
+        *[("cifar10", "32")] * 2,
+        *[("tiny-imagenet", "64")] * 2,
+    ]
+    assert [c.training.size for c in cells] == [32, 32, 64, 64]
 
 
 def test_a_gan_begins_with_the_l1_of_its_kind_which_is_trained_once():
-    found = trainings(encoders=["resnet20@none"], methods=["l1", "gan", "gan:hinge"], seeds=2)
-    by_name = {(t.setting["method"], t.seed): t for t in found}
+    found = steps(encoders=["resnet20@none"], methods=["l1", "gan", "gan:hinge"], seeds=2)
+    by_name = {(step.factors["method"], step.seed): step for step in found}
     assert len(found) == len(by_name) == 6
     for seed in (0, 1):
         for method in ("gan", "gan:hinge"):
-            cell = by_name[method, seed]
-            assert cell.needs.run == by_name["l1", seed].run
-            assert cell.command is gan_finetune
-            assert found.index(by_name["l1", seed]) < found.index(cell)
-    assert arguments(by_name["gan", 0])["objective"] == "bce"
-    assert arguments(by_name["gan:hinge", 0])["objective"] == "hinge"
+            cell, base = by_name[method, seed], by_name["l1", seed]
+            assert cell.needs.run == cell.rival.run == base.run
+            assert cell.training.command == GAN and cell.training.seed == seed
+            assert found.index(base) < found.index(cell)
+    assert by_name["gan", 0].training.objective == "bce"
+    assert by_name["gan:hinge", 0].training.objective == "hinge"
 
 
 def test_an_l1_that_only_a_gan_needs_is_trained_but_is_no_cell():
-    given = settings(methods=["gan"], seeds=1)
+    given = plan(methods=["gan"], seeds=1)
     found = grid(given)
-    assert [t.command for t in found] == [pretrain, gan_finetune] * 2
-    assert [t.command for t in wanted(given, found)] == [gan_finetune] * 2
+    assert [step.training.command for step in found] == [PRETRAIN, GAN] * 2
+    assert [step.training.command for step in wanted(given, found)] == [GAN] * 2
 
 
 def test_an_encoder_trained_on_other_data_is_trained_once_for_all_cells():
-    found = trainings(
+    first, *others = steps(
         encoders=["resnet20@trained:tiny-imagenet"],
         data=["cifar10", "tiny-imagenet"],
         encoder_size=32,
         encoder_limit=100,
         encoder_epochs=3,
     )
-    first, *others = found
-    assert first.command is train_encoder and first.factors is None
-    assert arguments(first) == {
-        "arch": "resnet20",
-        "data": "tiny-imagenet",
-        "size": 32,
-        "limit": 100,
-        "epochs": 3,
-        "precision": "auto",
-    }
-    l1 = [t for t in others if t.command is pretrain]
-    assert len(l1) == 6 and all(t.needs.run == first.run for t in l1)
+    assert first.factors is None
+    assert first.training == TrainEncoder(
+        encoder="resnet20", data="tiny-imagenet", size=32, limit=100, epochs=3
+    )
+    l1 = [step for step in others if step.training.command == PRETRAIN]
+    assert len(l1) == 6 and all(step.needs.run == first.run for step in l1)
+    assert {step.training.encoder for step in l1} == {"resnet20"}
 
 
 @pytest.mark.parametrize(
-    "encoder, arch",
+    "encoder, weights",
     [
         ("resnet20@adapted", "resnet20@published"),
         ("resnet20@adapted:packaged", "resnet20@packaged"),
     ],
 )
-def test_an_adapted_encoder_goes_on_with_each_cells_own_data(encoder, arch):
-    found = trainings(encoders=[encoder], data=["cifar10", "tiny-imagenet"], methods=["l1"])
-    encoders = [t for t in found if t.command is train_encoder]
-    assert [arguments(t)["arch"] for t in encoders] == [arch] * 2
-    assert [(arguments(t)["data"], arguments(t)["size"]) for t in encoders] == [
-        ("cifar10", 32),
-        ("tiny-imagenet", 64),
-    ]
-    for cell in (t for t in found if t.factors):
-        assert arguments(cell.needs)["data"] == cell.setting["data"]
+def test_an_adapted_encoder_goes_on_with_each_cells_own_data(encoder, weights):
+    found = steps(encoders=[encoder], data=["cifar10", "tiny-imagenet"], methods=["l1"])
+    encoders = [step.training for step in found if step.training.command == ENCODER]
+    assert [each.encoder for each in encoders] == [weights] * 2
+    assert [(each.data, each.size) for each in encoders] == [("cifar10", 32), ("tiny-imagenet", 64)]
+    for cell in (step for step in found if step.factors):
+        assert cell.needs.training.data == cell.factors["data"]
+        assert cell.needs.seed == 0
+
+
+# What every cell of a study is trained with, unless the study says otherwise.
+SHARED = {"epochs": 10, "frozen_epochs": 0, "batch_size": 32, "lr": 1e-3, "encoder_lr_ratio": 1.0,
+          "schedule": "one-cycle", "weight_decay": 0.01, "beta2": 0.99, "eps": 1e-5, "ema": 0.0,
+          "augmentation": "flip+crop", "limit": None, "lightness": "folded",
+          "encoder_stages": None, "decoder_channels": None, "decoder_width": 1.0, "blur": False,
+          "self_attention": False, "start": None, "precision": "auto"}  # fmt: skip
+OF_GAN = {"epochs": 10, "d_epochs": 0, "batch_size": 16, "lr": 2e-4, "d_lr": 2e-4, "beta1": 0.5,
+          "beta2": 0.999, "schedule": "constant", "weight_decay": 0.0, "ema": 0.999,
+          "discriminator": "patchgan", "d_norm": "batch", "d_width": 64, "objective": "bce",
+          "reconstruction": "l1", "reconstruction_weight": 100.0, "adversarial_weight": 1.0,
+          "real_label": 1.0, "penalty_weight": 10.0, "d_steps": 1, "g_steps": 1,
+          "augmentation": "flip+crop", "data": None, "limit": None, "patience": None,
+          "precision": "auto"}  # fmt: skip
+OF_ENCODER = {"epochs": 30, "lr": 0.2, "batch_size": 128, "weight_decay": 5e-3, "limit": None,
+              "augmentation": "flip+crop", "label_smoothing": 0.0, "precision": "auto"}  # fmt: skip
+
+
+def test_trainings_have_these_settings():
+    found = steps(encoders=["resnet20@trained:tiny-imagenet"], seeds=2)
+    commands = [step.training.command for step in found]
+    assert commands == [ENCODER, PRETRAIN, GAN, PRETRAIN, GAN]
+    for step, seed in zip(found, (0, 0, 0, 1, 1), strict=True):
+        expected = {
+            ENCODER: OF_ENCODER | {"encoder": "resnet20", "data": "tiny-imagenet", "size": 64},
+            PRETRAIN: SHARED
+            | {"encoder": "resnet20", "data": "cifar10", "size": 32, "reconstruction": "l1",
+               "rebalancing": 0.5, "colorfulness": 0.8, "decay_steps": 10_000, "lr_floor": 0.0},
+            GAN: OF_GAN | {"decay_steps": 10_000, "lr_floor": 0.0, "model": None},
+        }[step.training.command]  # fmt: skip
+        assert settings(step) == expected | {"seed": seed}
+
+
+def test_a_study_changes_them():
+    found = steps(
+        encoders=["resnet20@trained:cifar10"], methods=["bins", "gan:wgan_gp"], seeds=1,
+        precision="fp32", limit=9, epochs=5, batch_size=4, lr=2e-3, augmentation="none",
+        gan_epochs=3, gan_batch_size=5, gan_lr=1e-3, gan_d_lr=3e-3, gan_d_norm="instance",
+        gan_d_width=8, gan_reconstruction_weight=10.0, gan_ema=0.9, gan_augmentation="flip",
+        encoder_epochs=2, encoder_lr=0.1, encoder_limit=50, encoder_size=16,
+    )  # fmt: skip
+    encoder, bins, l1, gan = map(settings, found)
+    common = {"seed": 0, "precision": "fp32"}
+    assert encoder == OF_ENCODER | common | {
+        "encoder": "resnet20", "data": "cifar10", "epochs": 2, "lr": 0.1, "limit": 50, "size": 16,
+    }  # fmt: skip
+    ours = common | {"limit": 9, "epochs": 5, "batch_size": 4, "lr": 2e-3, "augmentation": "none"}
+    for each, method in ((bins, "bins"), (l1, "l1")):
+        assert each.items() >= (SHARED | ours | {"reconstruction": method}).items()
+    assert gan.items() >= (
+        OF_GAN | common | {
+            "objective": "wgan_gp", "epochs": 3, "batch_size": 5, "lr": 1e-3, "d_lr": 3e-3,
+            "d_norm": "instance", "d_width": 8, "reconstruction_weight": 10.0, "ema": 0.9,
+            "augmentation": "flip",
+        }
+    ).items()  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -121,59 +178,94 @@ def test_an_adapted_encoder_goes_on_with_each_cells_own_data(encoder, arch):
     ],
 )
 def test_every_tuning_trains_for_as_many_epochs(tuning, epochs, frozen, ratio):
-    found = arguments(trainings(tunings=[tuning], methods=["l1"], epochs=5)[0])
-    assert (found["epochs"], found["frozen_epochs"]) == (epochs, frozen)
-    assert found["encoder_lr_ratio"] == ratio
+    found = steps(tunings=[tuning], methods=["l1"], epochs=5)[0].training
+    assert (found.epochs, found.frozen_epochs) == (epochs, frozen)
+    assert found.encoder_lr_ratio == ratio
 
 
 def test_treatments_reach_the_training():
-    found = trainings(
+    found = steps(
         stages=["all", "2"], lightness=["folded", "summed"], decoders=["encoder", "24"],
         methods=["l1"], seeds=1, encoders=["resnet20@none"],
     )  # fmt: skip
     seen = {
-        (a["encoder_stages"], a["lightness"], a["decoder_channels"]) for a in map(arguments, found)
+        (t.encoder_stages, t.lightness, t.decoder_channels)
+        for t in (step.training for step in found)
     }
     assert seen == {(s, i, d) for s in (None, 2) for i in ("folded", "summed") for d in (None, 24)}
 
 
 def test_wgan_gp_has_no_norm_over_batches():
-    assert arguments(trainings(methods=["gan:wgan_gp"])[1])["norm"] == "layer"
-    assert arguments(trainings(methods=["gan:wgan_gp"], norm="instance")[1])["norm"] == "instance"
-    assert arguments(trainings(methods=["gan:hinge"])[1])["norm"] == "batch"
+    assert steps(methods=["gan:wgan_gp"])[1].training.d_norm == "layer"
+    assert steps(methods=["gan:wgan_gp"], gan_d_norm="instance")[1].training.d_norm == "instance"
+    assert steps(methods=["gan:hinge"])[1].training.d_norm == "batch"
 
 
-def test_a_run_is_named_by_all_that_its_result_depends_on(tmp_path):
-    one = {t.name: t.run for t in trainings(seeds=2)}
-    assert one == {t.name: t.run for t in trainings(seeds=2)}
+def test_a_run_is_named_by_all_that_its_result_depends_on():
+    one = runs(seeds=2)
+    assert one == runs(seeds=2)
     assert len(set(one.values())) == len(one)
+    assert {run.rpartition("-")[0] for run in one.values()} == {PRETRAIN, GAN}
     for changed in ({"lr": 2e-3}, {"epochs": 3}, {"limit": 9}, {"precision": "fp32"}):
-        other = {t.name: t.run for t in trainings(seeds=2, **changed)}
-        assert not set(one.values()) & set(other.values()), changed
-    gan = {t.name: t.run for t in trainings(seeds=2, gan_lr=1e-3)}
+        assert not set(one.values()) & set(runs(seeds=2, **changed).values()), changed
+    gan = runs(seeds=2, gan_lr=1e-3)
     assert {name for name in one if one[name] == gan[name]} == {n for n in one if " l1 " in n}
 
 
 def test_a_parents_change_changes_what_begins_with_it():
     for changed in ({"encoder_epochs": 3}, {"batch_size": 4}):
         spec = {"encoders": ["resnet20@trained:cifar10"], "seeds": 1}
-        one, other = trainings(**spec), trainings(**spec, **changed)
-        assert one[-1].command is gan_finetune
+        one, other = steps(**spec), steps(**spec, **changed)
+        assert one[-1].training.command == GAN
         assert one[-1].run != other[-1].run
 
 
+def test_places_are_no_part_of_a_name(tmp_path):
+    one = runs()
+    assert one == runs(device="cuda", data_dir=tmp_path, jobs=3, out=tmp_path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tinted(Pretrain):
+    """A training of a later version: one option more."""
+
+    tint: float = option(0.0, "Tint.")
+
+
+def test_a_new_option_renames_no_run_until_it_is_used():
+    old, new = plan(), replace(plan(), base=Tinted(frozen_epochs=0))
+    assert [step.run for step in grid(new)] == [step.run for step in grid(old)]
+    used = grid(replace(new, base=Tinted(tint=0.1)))
+    assert not {step.run for step in used} & {step.run for step in grid(old)}
+
+
 def test_weights_count_by_their_content_and_not_by_their_place(tmp_path):
-    runs = []
+    found = []
     for folder, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         file = tmp_path / folder / "weights.pt"
         file.parent.mkdir()
         file.write_bytes(content)
-        runs.append(trainings(encoders=[f"resnet20@{file}"])[0].run)
-    assert runs[0] == runs[1] != runs[2]
+        found.append(steps(encoders=[f"resnet20@{file}"])[0].run)
+    assert found[0] == found[1] != found[2]
+
+
+def test_images_count_by_what_is_trained_on_and_not_by_their_place(tmp_path):
+    def found(data):
+        return [step.run for step in steps(data=[str(data)], sizes=[16], seeds=1)]
+
+    one = found(make_data(tmp_path / "one", train=4, test=2))
+    (tmp_path / "one").rename(tmp_path / "moved")
+    assert found(tmp_path / "moved") == one
+    make_pictures(tmp_path / "moved/test", 3, seed=7)
+    assert found(tmp_path / "moved") == one
+    make_pictures(tmp_path / "moved/valid", 1, seed=8)
+    validated = found(tmp_path / "moved")
+    make_pictures(tmp_path / "moved/train", 5)
+    assert len({*one, *validated, *found(tmp_path / "moved")}) == 3 * len(one)
 
 
 def test_whole_seeds_come_first():
-    seeds = [t.seed for t in trainings(data=["cifar10", "tiny-imagenet"], seeds=3)]
+    seeds = [step.seed for step in steps(data=["cifar10", "tiny-imagenet"], seeds=3)]
     assert seeds == sorted(seeds)
 
 
@@ -194,25 +286,62 @@ WRONG = {
     "decoder": ({"decoders": ["wide"]}, "encoder or a number"),
     "one stage": ({"stages": ["1"]}, "a number from 2"),
     "thin decoder": ({"decoders": ["3"]}, "a number from 4"),
-    "size": ({"sizes": [4]}, "size 4 is too small"),
-    "norm": ({"norm": "bach"}, "'batch'"),
+    "size": ({"sizes": [4]}, "--sizes must be 16 or more"),
+    "norm": ({"gan_d_norm": "bach"}, "batch"),
+    "discriminator": ({"gan_discriminator": "patchgun"}, "'patchgan'"),
+    "schedule": ({"schedule": "cosin"}, "unknown schedule"),
     "augmentation": ({"augmentation": "spin"}, "flip, crop, zoom, aging"),
-    "average": ({"ema": 2.0}, "below 1"),
+    "augmentation of gan": ({"gan_augmentation": "spin"}, "flip, crop, zoom, aging"),
+    "average": ({"gan_ema": 2.0}, "below 1"),
     "limit": ({"limit": 0}, "limit must be 1"),
-    "batch": ({"gan_batch_size": 0}, "gan_batch_size must be 1"),
+    "batch": ({"gan_batch_size": 0}, "batch-size must be 1"),
+    "encoder epochs": ({"encoder_epochs": 0}, "epochs must be 1"),
     "the same method": ({"methods": ["gan", "gan:bce"]}, "are the same training"),
     "the same decoder": ({"decoders": ["64", "064"]}, "are the same training"),
     "the same tuning": ({"tunings": ["gradual", "frozen"], "epochs": 1}, "are the same training"),
+    "the same base": (
+        {"tunings": ["gradual", "frozen"], "epochs": 1, "methods": ["gan"]},
+        "are the same training",
+    ),
     "seeds": ({"seeds": 0}, "seeds"),
     "epochs": ({"epochs": 0}, "epochs"),
     "nothing": ({"encoders": []}, "at least one"),
     "twice": ({"encoders": ["resnet20@none", "resnet20@none"]}, "twice"),
+    "unknown": ({"gan_objective": "hinge"}, "--gan-objective"),
 }
 
 
 @pytest.mark.parametrize("changed, expected", WRONG.values(), ids=WRONG)
 def test_wrong_words_are_said_before_anything_is_trained(changed, expected):
     with pytest.raises(UsageError) as caught:
-        trainings(**changed)
+        steps(**changed)
     message = str(caught.value)
     assert expected in message and "\n" not in message
+
+
+PARTS = {
+    "what varies": ({"base": Pretrain(encoder="resnet20")}, "base may not set encoder"),
+    "of one method": (
+        {"base": Pretrain(reconstruction="bins", rebalancing=0.1)},
+        "base may not set reconstruction",
+    ),
+    "data": ({"gan": GanFinetune(data="cifar10")}, "gan may not set data"),
+    "seed": ({"encoder": TrainEncoder(seed=3)}, "encoder may not set seed"),
+    "name": ({"gan": GanFinetune(discriminator="patchgun")}, "patchgan"),
+}
+
+
+@pytest.mark.parametrize("changed, expected", PARTS.values(), ids=PARTS)
+def test_what_the_study_sets_is_not_set_beside_it(changed, expected):
+    with pytest.raises(UsageError, match=expected):
+        grid(Study(name="toy", **changed))
+
+
+def test_the_parts_of_a_study_are_ordinary_trainings():
+    study = Study(
+        name="toy", methods=("gan",), seeds=1,
+        base=Pretrain(epochs=3), gan=GanFinetune(d_width=8), encoder=TrainEncoder(epochs=2),
+    )  # fmt: skip
+    l1, gan = grid(study)[:2]
+    assert (l1.training.epochs, l1.training.frozen_epochs) == (3, 0)
+    assert (gan.training.d_width, gan.training.epochs) == (8, GanFinetune.epochs)

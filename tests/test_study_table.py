@@ -7,11 +7,12 @@ import pytest
 from tiny_cells import REASON, SEEDS, tiny_cell, tiny_grid
 
 from colourgan.errors import RunError, UsageError
+from colourgan.experiments.cells import FAILED, HIGHER_IS_BETTER, LOWER_IS_BETTER, as_matched
+from colourgan.experiments.judge import compare
 from colourgan.metrics import summarize
-from colourgan.study.cells import FACTORS, FAILED, HIGHER_IS_BETTER, LOWER_IS_BETTER
-from colourgan.study.comparisons import compare
-from colourgan.study.factors import as_matched
-from colourgan.study.table import COST_COLUMNS, comparisons, read_results, rows, write_tables
+from colourgan.study.configurations import FACTORS
+from colourgan.study.findings import COSTS
+from colourgan.study.table import comparisons, read_results, rows, write_tables
 
 TEXTS = [*FACTORS, "kind", "state", "reason", "run"]
 
@@ -47,7 +48,7 @@ def test_a_gan_cell_has_a_row_more_at_matched_saturation():
     values = {name: matched[name] for name in summarize(cell.matched)}
     assert values == summarize(cell.matched) and values["l1"] != model["l1"]
     assert matched["frechet"] == cell.matched_distances["frechet"] != model["frechet"]
-    assert not {*COST_COLUMNS} & matched.keys()
+    assert not {*COSTS} & matched.keys()
 
 
 def test_a_cell_that_failed_keeps_its_row_and_its_reason():
@@ -83,7 +84,7 @@ def test_csv_and_parquet_hold_the_same_columns_types_and_numbers(tmp_path):
     expected = [{name: None if v != v else v for name, v in row.items()} for row in rows(cells)]
     for row, read in zip(expected, results.to_dict("records"), strict=True):
         assert {name: value for name, value in read.items() if value == value} == row
-    assert results.columns[-len(COST_COLUMNS) :].tolist() == list(COST_COLUMNS)
+    assert results.columns[-len(COSTS) :].tolist() == list(COSTS)
     numbers = results.drop(columns=[*TEXTS, "seed"])
     assert {str(kind) for kind in numbers.dtypes} == {"float64"}
     assert results["seed"].dtype == "int64"
@@ -99,7 +100,7 @@ def test_the_last_columns_are_costs_even_where_nothing_is_known(tmp_path):
         "state",
         "reason",
         "run",
-        *COST_COLUMNS,
+        *COSTS,
     ]
     assert results["size"].tolist() == ["32"] and results["reason"].tolist() == [REASON]
     assert results["flops"].isna().all() and results["flops"].dtype == float
@@ -130,12 +131,20 @@ def test_a_row_of_comparisons_says_what_compare_does():
     assert (row["data"], row["size"], row["seeds"]) == ("cifar10", "32", 3)
     assert row["word"] == found.word == "worse"
     assert row["difference"] == pytest.approx(found.difference, abs=1e-12)
-    ends = [row["images_low"], row["images_high"], row["seeds_low"], row["seeds_high"]]
-    assert ends == pytest.approx([*found.images, *found.seeds], abs=1e-12)
+    assert (row["low"], row["high"]) == found.interval
     rival = compare([as_matched(cell) for cell in b], b, "ssim")
     row = table["ssim", "b l1 as colorful as gan", "b gan"]
     assert row["difference"] == pytest.approx(rival.difference, abs=1e-12)
-    assert table["frechet", "a gan", "b gan"]["images_low"] is None
+
+
+def test_one_seed_has_no_ends_and_decides_nothing(tmp_path):
+    write_tables([tiny_cell("a", level=0.1), tiny_cell("b", level=0.2)], tmp_path)
+    table = pd.read_csv(tmp_path / "comparisons.csv")
+    assert table.columns.tolist() == [
+        *("data", "size", "metric", "a", "b", "difference", "low", "high", "seeds", "word")
+    ]
+    assert table["low"].isna().all() and table["high"].isna().all() and len(table) == 7
+    assert set(table["seeds"]) == {1} and set(table["word"]) == {"not distinguishable"}
 
 
 def test_a_table_that_is_not_there_or_broken_is_a_plain_error(tmp_path):

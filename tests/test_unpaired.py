@@ -54,7 +54,7 @@ def test_both_halves_are_augmented(root):
     [
         ({"limit": 3}, "a limit of 3 training images is too few: at least 4 are needed"),
         ({"limit": 1}, "a limit of 1 training images is too few"),
-        ({"batch_size": 0}, "a batch of 0 images is none"),
+        ({"batch_size": 0}, "batch size 0 is too small"),
     ],
 )
 def test_wrong_use_of_halves(root, options, message):

@@ -4,7 +4,8 @@ from zlib import crc32
 
 import torch
 
-from colourgan.study.cells import DONE, FACTORS, FAILED, Cell
+from colourgan.experiments.cells import DONE, FAILED, Cell
+from colourgan.study.configurations import FACTORS
 
 EPOCHS = 3
 ENCODERS = ("resnet20", "resnet20@none", "mobilenet_v2", "mobilenet_v2@none")

@@ -1,4 +1,4 @@
-"""What the callbacks share: a state to resume from, and errors of one line."""
+"""What the callbacks share: columns, a state to resume from, and errors of one line."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -13,12 +13,12 @@ from colourgan.errors import RunError, UsageError
 class TrainingCallback(Callback):
     """A callback whose state can be saved, and is after `learn.lr_find()` what it was before.
 
-    A subclass gives `state_dict`, `load_state_dict` and, if it prepares for training, `start_fit`.
-    Its UsageError and RunError leave `learn.fit` with their one clear line.
+    A subclass overrides `state_dict` and `load_state_dict` if it has a state, and `start_fit` if it
+    prepares for training. Its UsageError and RunError leave `learn.fit` as one clear line.
     """
 
     fitting = False
-    columns: Sequence[ValueMetric] = ()  # of the recorder: what this callback measures
+    columns: Sequence[ValueMetric] = ()  # what this callback measures, for the recorder
     _before_lr_find = None
 
     @property
@@ -41,9 +41,11 @@ class TrainingCallback(Callback):
             raise
 
     def before_fit(self) -> None:
-        """Starts a training, unless it is validate's or predict's: those hold fastai's lock."""
-        self.fitting = not self.learn.lock.locked()
+        """Starts a training and adds the columns, except in validate and predict."""
+        self.fitting = not self.learn.lock.locked()  # those two hold fastai's lock
         if self.fitting:
+            new = [m for m in self.columns if m not in self.learn.metrics]
+            self.learn.metrics = [*self.learn.metrics, *new]
             self.start_fit()
             self._before_lr_find = deepcopy(self.state_dict()) if self.finding_lr else None
 
@@ -63,12 +65,11 @@ class TrainingCallback(Callback):
         """Runs before every training, with the generator already on its device."""
 
     def state_dict(self) -> dict:
-        """All that a training needs to go on: tensors and plain values."""
-        raise NotImplementedError
+        """All that a training needs to go on: tensors and plain values; here nothing."""
+        return {}
 
     def load_state_dict(self, state: dict) -> None:
-        """Takes over what `state_dict` returned; may come before the first training."""
-        raise NotImplementedError
+        """Takes over what `state_dict` returned; may be called before the first training."""
 
 
 def model_device(learn: Learner) -> torch.device:

@@ -31,34 +31,34 @@ class EMA(TrainingCallback):
         self._skipped = False
 
     def before_fit(self) -> None:
-        """Undoes first what a validation that ended by an error or Ctrl-C left."""
-        self._swap_out()
+        self._swap_out()  # what a validation that ended with an error or Ctrl-C left in
         super().before_fit()
 
     def start_fit(self) -> None:
         """Begins with the weights as they are; goes on with an average that has begun."""
-        weights = self._weights()
+        weights = self.learn.model.state_dict()
         source = self.average if self.updates else weights
         self.average = {name: source[name].to(w.device).clone() for name, w in weights.items()}
 
     def after_cancel_step(self) -> None:
-        """Remembers that fp16 skipped this step."""
-        self._skipped = True
+        self._skipped = True  # by the loss scaling of fp16
 
     def after_step(self) -> None:
-        """Takes the new weights into the average."""
-        if not self._skipped:
-            self._update()
-        self._skipped = False
+        skipped, self._skipped = self._skipped, False
+        if skipped:
+            return
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        weights = self.learn.model.state_dict()
+        floats = [name for name, weight in weights.items() if weight.is_floating_point()]
+        mix = get_ema_multi_avg_fn(decay)
+        mix([self.average[name] for name in floats], [weights[name] for name in floats], None)
+        for name in weights.keys() - set(floats):
+            self.average[name].copy_(weights[name])
+        self.updates += 1
 
     def before_validate(self) -> None:
-        """Puts the average in."""
         if self.fitting:
             self._swap_in()
-
-    def after_validate(self) -> None:
-        """Puts the weights in training back."""
-        self._swap_out()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -76,32 +76,20 @@ class EMA(TrainingCallback):
             self.learn.model.load_state_dict(self.average)
 
     def state_dict(self) -> dict:
-        """The average, and how many steps are in it."""
         return {"average": self.average, "updates": self.updates}
 
     def load_state_dict(self, state: dict) -> None:
-        """Takes over both."""
         self.average, self.updates = dict(state["average"]), state["updates"]
-
-    def _weights(self) -> dict[str, Tensor]:
-        return self.learn.model.state_dict()
-
-    def _update(self) -> None:
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        weights = self._weights()
-        floats = [name for name, weight in weights.items() if weight.is_floating_point()]
-        mix = get_ema_multi_avg_fn(decay)
-        mix([self.average[name] for name in floats], [weights[name] for name in floats], None)
-        for name in weights.keys() - set(floats):
-            self.average[name].copy_(weights[name])
-        self.updates += 1
 
     def _swap_in(self) -> None:
         if self.updates and not self._trained:
-            self._trained = {name: weight.clone() for name, weight in self._weights().items()}
+            weights = self.learn.model.state_dict()
+            self._trained = {name: weight.clone() for name, weight in weights.items()}
             self.learn.model.load_state_dict(self.average)
 
     def _swap_out(self) -> None:
         if self._trained:
             self.learn.model.load_state_dict(self._trained)
             self._trained = {}
+
+    after_validate = _swap_out

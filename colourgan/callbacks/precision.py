@@ -38,7 +38,6 @@ class Precision(TrainingCallback):
         super().before_fit()
 
     def start_fit(self) -> None:
-        """Goes on with the loss scale of the last training."""
         self.scaler = grad_scaler(self.resolved == "fp16", self.scaler.state_dict())
 
     def autocast(self) -> torch.autocast:
@@ -47,27 +46,22 @@ class Precision(TrainingCallback):
         return torch.autocast(self.device_type, dtype=dtype, enabled=dtype is not None)
 
     def before_batch(self) -> None:
-        """Opens the autocast."""
         self._open.enter_context(self.autocast())
 
     def after_pred(self) -> None:
-        """Makes predictions float32, so that the loss is computed in it."""
-        self.learn.pred = to_float(self.pred)
+        self.learn.pred = to_float(self.pred)  # so that the loss is computed in float32
 
     def after_loss(self) -> None:
         """Closes the autocast: what comes later opens its own, with weights cast afresh."""
         self._open.close()
 
-    def after_cancel_batch(self) -> None:
-        """Closes it for the other callbacks' `after_batch` too."""
-        self._open.close()
+    after_cancel_batch = after_loss  # for the other callbacks' `after_batch`, too
 
     def before_backward(self) -> None:
-        """Scales the loss, for fp16."""
         self.learn.loss_grad = self.scaler.scale(self.loss_grad)
 
     def before_step(self) -> None:
-        """Unscales the gradients; cancels the step if one overflowed."""
+        """Unscales the gradients and cancels the step if one overflowed, for fp16."""
         self.skipped = True
         self.scaler.step(self)  # this callback plays the optimizer: see `step`
         if self.skipped:
@@ -79,28 +73,21 @@ class Precision(TrainingCallback):
 
     @property
     def param_groups(self) -> list[dict]:
-        """What the scaler unscales."""
         return self.opt.param_groups
 
     def after_step(self) -> None:
-        """Adapts the scale, after a skipped step too."""
-        self.scaler.update()
+        self.scaler.update()  # after a skipped step too
 
     def before_train(self) -> None:
-        """Sees to it that an error or Ctrl-C in a batch leaves no autocast open behind it."""
+        """Makes sure that an error or Ctrl-C in a batch leaves no autocast open."""
         self.learn.one_batch = self._one_batch
 
-    def before_validate(self) -> None:
-        """As `before_train`."""
-        self.learn.one_batch = self._one_batch
+    before_validate = before_train
 
     def after_train(self) -> None:
-        """Gives the learner its own `one_batch` back."""
         vars(self.learn).pop("one_batch", None)
 
-    def after_validate(self) -> None:
-        """As `after_train`."""
-        vars(self.learn).pop("one_batch", None)
+    after_validate = after_train
 
     def _one_batch(self, i: int, b: tuple) -> None:
         # fastai has no event for an error: without this the whole process would stay in bf16.
@@ -112,11 +99,9 @@ class Precision(TrainingCallback):
             raise
 
     def state_dict(self) -> dict:
-        """The loss scale; empty but for fp16."""
         return {"scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Takes over the loss scale."""
         self.scaler = grad_scaler(bool(state["scaler"]), state["scaler"])
 
 
@@ -133,7 +118,13 @@ def resolve_precision(mode: str, device: torch.device | str) -> str:
         raise UsageError(f"precision fp16 needs a CUDA GPU: on {kind} choose auto, fp32 or bf16")
     if mode != "auto":
         return mode
-    return "bf16" if _has_fast_bf16(kind) else "fp32"
+    if kind == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # torch has no public question for this in all versions since 2.6; `bool` answers False.
+        flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        fast = kind == "cpu" and any(getattr(torch.cpu, flag, bool)() for flag in flags)
+    return "bf16" if fast else "fp32"
 
 
 def precision_of(learn: Learner) -> Precision | None:
@@ -158,13 +149,3 @@ def grad_scaler(enabled: bool, state: dict) -> GradScaler:
 def _check(mode: str) -> None:
     if mode not in PRECISIONS:
         raise UsageError(f"unknown precision '{mode}': choices: {', '.join(PRECISIONS)}")
-
-
-def _has_fast_bf16(kind: str) -> bool:
-    if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if kind != "cpu":
-        return False
-    # torch has no public question for this in all versions since 2.6; `bool` answers False.
-    flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, flag, bool)() for flag in flags)

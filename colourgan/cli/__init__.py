@@ -1,11 +1,11 @@
-"""The command line: one short function a command. Nothing heavy is imported before it is needed.
+"""The command line. Nothing heavy is imported before it is needed.
 
-training  the commands that train
-study     the grid of trainings
-commands  all others
-output    what they say when they are done
-lists     several names in one option
-errors    an error → exit code and one line
+derive       dataclasses of options → commands
+training     the commands that train
+experiments  reproduce and study
+commands     all others
+output       what they say when they are done, and log
+errors       an error → exit code and one line
 """
 
 import signal
@@ -15,33 +15,13 @@ import warnings
 
 import typer
 
-from colourgan.cli.commands import colorize, evaluate, export, list_names, reproduce
+from colourgan.cli.commands import colorize, evaluate, export, list_names
 from colourgan.cli.errors import INTERRUPTED, explain
-from colourgan.cli.output import flush
-from colourgan.cli.study import study
-from colourgan.cli.training import (
-    gan_finetune,
-    pretrain,
-    train_cyclegan,
-    train_encoder,
-    train_generator,
-)
+from colourgan.cli.experiments import reproduce, study
+from colourgan.cli.output import flush, show_log
+from colourgan.cli.training import commands
 
-__all__ = [
-    "app",
-    "colorize",
-    "evaluate",
-    "export",
-    "gan_finetune",
-    "list_names",
-    "main",
-    "pretrain",
-    "reproduce",
-    "study",
-    "train_cyclegan",
-    "train_encoder",
-    "train_generator",
-]
+__all__ = ["app", "main"]
 
 app = typer.Typer(
     name="colourgan",
@@ -56,18 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-for command in (  # in the order of --help
-    pretrain,
-    gan_finetune,
-    train_encoder,
-    train_generator,
-    train_cyclegan,
-    reproduce,
-    study,
-    evaluate,
-    colorize,
-    export,
-):
+for command in (*commands(), reproduce, study, evaluate, colorize, export):
     app.command()(command)
 app.command("list")(list_names)
 
@@ -79,6 +48,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     if not debug:  # other libraries' notes to their developers
         warnings.simplefilter("ignore")
+    show_log()
     try:
         code = app(arguments, standalone_mode=False, prog_name="colourgan")
         if code == INTERRUPTED:  # newer Typers turn Ctrl-C into this code

@@ -1,4 +1,4 @@
-"""The commands beside training: published experiments, evaluation, pictures, files, names."""
+"""The commands beside training: evaluation, pictures, files, names."""
 
 import sys
 from pathlib import Path
@@ -6,64 +6,18 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from colourgan.cli.lists import listed
+from colourgan.cli.derive import hint, listed
 from colourgan.cli.output import done
 from colourgan.errors import UsageError
-from colourgan.options import (
-    BatchSize,
-    DataDir,
-    Device,
-    Limit,
-    Precision,
-    Seed,
-    TrustPickle,
+from colourgan.plans import Study
+from colourgan.trainings import Pretrain
+
+BatchSize, DataDir, Device, Seed = (
+    hint(Pretrain, name) for name in ("batch_size", "data_dir", "device", "seed")
 )
-
-
-def reproduce(
-    recipe: Annotated[str, Argument(help="See `colourgan list recipes`.")],
-    data: Annotated[
-        str | None, Option(help="A data set's name or a folder. [default: as published]")
-    ] = None,
-    size: Annotated[int | None, Option(help="Side in pixels. [default: as published]")] = None,
-    limit: Annotated[int | None, Option(help="Training images. [default: as published]")] = None,
-    epochs: Annotated[
-        int | None, Option(help="Epochs of each training. [default: as published]")
-    ] = None,
-    batch_size: Annotated[
-        int | None, Option(help="Images in a batch. [default: as published]")
-    ] = None,
-    width: Annotated[
-        int | None, Option(help="Channels of the first layer. [default: as published]")
-    ] = None,
-    encoders: Annotated[
-        str | None, Option(help="ARCH[@WEIGHTS], with commas between. [default: as published]")
-    ] = None,
-    seeds: Annotated[int, Option(help="How often every training is repeated.")] = 3,
-    test_limit: Annotated[int, Option(help="How many test images at most.")] = 1000,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    out: Annotated[
-        Path | None, Option(help="Folder for runs and report. [default: reproductions/RECIPE]")
-    ] = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Train a published experiment, draw its figures, and say whether its claims hold.
-
-    Called again with the same --out it keeps what is finished and goes on with the rest. Below
-    4,000 images, 4 epochs, 3 seeds and 1,000 test images every verdict stays open.
-    """
-    from colourgan.recipes import reproduce
-    from colourgan.report import verdict_lines
-
-    out = out or Path("reproductions") / recipe
-    chosen = None if encoders is None else listed("--encoders", encoders, "ARCH[@WEIGHTS]")
-    report = reproduce(
-        recipe, data, size, limit, epochs, batch_size, width, chosen, seeds, test_limit, device,
-        precision, out, data_dir,
-    )  # fmt: skip
-    print("\n".join(verdict_lines(report)))
-    done("report", out / "report.html")
+TrustPickle = Annotated[
+    bool, Option("--trust-pickle", help="Load a .pkl model, which can run any code on loading.")
+]
 
 
 def evaluate(
@@ -74,9 +28,9 @@ def evaluate(
         str | None, Option(help="A data set's name or a folder. [default: the first run's]")
     ] = None,
     size: Annotated[
-        int | None, Option(help="Side of the test images in pixels. [default: the models']")
+        int | None, Option(help="Side of the test images, in pixels. [default: the models']")
     ] = None,
-    limit: Limit = None,
+    limit: Annotated[int | None, Option(help="Maximum number of images. [default: all]")] = None,
     batch_size: BatchSize = 64,
     json: Annotated[bool, Option("--json", help="Print JSON instead of the table.")] = False,
     seed: Seed = 0,
@@ -85,15 +39,15 @@ def evaluate(
     data_dir: DataDir = None,
     distances: Annotated[
         str,
-        Option(help="frechet, accuracy, fid, kid, lpips, with commas between, or none."),
+        Option(help="frechet, accuracy, fid, kid and lpips, separated by commas, or none."),
     ] = "frechet",
     feature_encoder: Annotated[
-        str, Option(help="ARCH[@WEIGHTS]: in whose features frechet is.")
-    ] = "efficientnet_lite0",
-    part: Annotated[str, Option(help="Images to measure on: test or valid.")] = "test",
+        str, Option(help="Encoder whose features frechet compares.")
+    ] = Study.feature_encoder,
+    part: Annotated[str, Option(help="Split to measure on: test or valid.")] = "test",
     working_size: Annotated[
         int | None,
-        Option(help="Side at which colors are predicted, then enlarged. [default: the images']"),
+        Option(help="Side at which color is predicted, then enlarged. [default: the images']"),
     ] = None,
     trust_pickle: TrustPickle = False,
 ) -> None:
@@ -125,19 +79,19 @@ def colorize(
     out: Annotated[Path, Option(help="Folder for the colored pictures (PNG).")] = Path("colored"),
     size: Annotated[
         int | None,
-        Option(help="Shorter side at which color is predicted. [default: the model's own]"),
+        Option(help="Shorter side, in pixels, at which color is predicted. [default: the model's]"),
     ] = None,
     samples: Annotated[
         int | None,
-        Option(help="So many colorizations of each picture, by dropout. [default: one, without]"),
+        Option(help="Samples per picture, dropout on. [default: one, dropout off]"),
     ] = None,
     temperature: Annotated[
         float | None,
-        Option(help="Low takes the likeliest class of color, 1 their mean. [default: own]"),
+        Option(help="Temperature of the annealed mean, bins only. [default: the model's]"),
     ] = None,
     vivid: Annotated[
         float | None,
-        Option(help="Of classes of color, 0 to 1: share of rare ones. [default: the model's own]"),
+        Option(help="How far rare colors count, 0 to 1, bins only. [default: the model's]"),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -168,7 +122,7 @@ def colorize(
 
 def export(
     model: Annotated[Path, Argument(help="A run folder or model file.")],
-    to: Annotated[str, Option(help="fastai, safetensors or torchscript.")],
+    to: Annotated[str | None, Option(help="Format: fastai, safetensors or torchscript.")] = None,
     out: Annotated[
         Path | None, Option(help="File to write. [default: named after the model, in this folder]")
     ] = None,
@@ -191,7 +145,8 @@ def list_names(
     for plural in found if kind == "all" else [kind]:
         print(f"{plural}:")
         for name, entry in found[plural].items():
-            print(f"  {name:22} {(entry.__doc__ or '').strip().splitlines()[0]}")
+            told = f"{entry.title}." if plural == "recipes" else (entry.__doc__ or "").strip()
+            print(f"  {name:22} {told.splitlines()[0]}")
         if plural == "encoders":
             print(f"  {'timm:NAME':22} Any timm backbone whose stages run in order.")
         if plural == "schedules":

@@ -1,8 +1,27 @@
-"""What commands say when they are done, and how the last of stdout goes out."""
+"""What commands say: the log on stderr, what was made, and how the last of stdout goes out."""
 
+import logging
 import os
 import sys
 from pathlib import Path
+
+
+class _BesideBars(logging.Handler):
+    """Writes messages to stderr, above progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        level = "warning: " if record.levelno == logging.WARNING else ""
+        tqdm.write(f"{level}{record.getMessage()}", file=sys.stderr)
+
+
+def show_log() -> None:
+    """Shows what the package logs."""
+    log = logging.getLogger("colourgan")
+    if not log.handlers:
+        log.addHandler(_BesideBars())
+    log.setLevel(logging.INFO)
 
 
 def done(what: str, *paths: Path | None) -> None:

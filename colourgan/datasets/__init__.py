@@ -10,23 +10,12 @@ from colourgan.datasets.loaders import (
     labelled_dataloaders,
     test_files,
     training_parts,
+    unpaired_dataloaders,
 )
-from colourgan.datasets.sources import DATASETS, dataset_root, native_size
-from colourgan.datasets.unpaired import unpaired_dataloaders
+from colourgan.datasets.sources import DATASETS, dataset_root, fingerprint, native_size
 
 __all__ = [
-    "AUGMENTATIONS",
-    "DATASETS",
-    "Cached",
-    "CachedDL",
-    "blank_dataloaders",
-    "cached_images",
-    "color_dataloaders",
-    "dataset_root",
-    "fit_square",
-    "labelled_dataloaders",
-    "native_size",
-    "test_files",
-    "training_parts",
-    "unpaired_dataloaders",
-]
+    "AUGMENTATIONS", "DATASETS", "Cached", "CachedDL", "blank_dataloaders", "cached_images",
+    "color_dataloaders", "dataset_root", "fingerprint", "fit_square", "labelled_dataloaders",
+    "native_size", "test_files", "training_parts", "unpaired_dataloaders",
+]  # fmt: skip

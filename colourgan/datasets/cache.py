@@ -2,17 +2,17 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
-import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from fastcore.basics import chunked
 from PIL import Image
 from tqdm import tqdm
 
@@ -24,6 +24,7 @@ VERSION = 1  # raise it when what is stored for the same files changes
 RESIZING = "lanczos, shorter side, centre crop"
 CHUNK = 512  # files decoded ahead
 TINY = 8  # pixels: below this a picture has no content to learn from
+_log = logging.getLogger(__name__)
 
 
 class Cached(NamedTuple):
@@ -61,17 +62,23 @@ def cached_images(
 ) -> Cached:
     """The first `wanted` usable files (None: all) as squares of size×size pixels, decoded once.
 
-    Left out, and with `warn` counted in one line on stderr: files that are broken, tiny (a side
+    Left out, and with `warn` counted in one logged warning: files that are broken, tiny (a side
     under 8 pixels), huge (over PIL's decompression-bomb limit) or stored as greyscale, and with
     `skip_colorless` also pictures stored as RGB whose three channels are equal.
-    The key is made of the files' paths, sizes and times, `size`, the way of resizing and VERSION,
-    so a changed file is decoded again. Two processes may build the same cache: each writes a file
-    of its own and renames it. Raises UsageError if no file is usable.
+    The key is a hash of the files' paths, sizes and modification times, `size`, the resizing method
+    and VERSION, so a changed file is decoded again. Two processes may build the same cache: each
+    writes a file of its own and renames it. Raises UsageError if no file is usable.
     """
-    cache_dir = cache_dir or default_cache_dir()
-    path = cache_dir / f"{_key(files, size, wanted, skip_colorless)}.uint8"
-    entry = _entry(path, size)
-    if entry is None:
+    state = [VERSION, RESIZING, size, wanted, skip_colorless]
+    for file in files:
+        try:
+            stat = file.stat()
+            state.append((str(file.absolute()), stat.st_size, stat.st_mtime_ns))
+        except OSError:  # a link that leads nowhere: it will count as broken
+            state.append((str(file.absolute()), None))
+    key = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
+    path = (cache_dir or default_cache_dir()) / f"{key}.uint8"
+    if (entry := _entry(path, size)) is None:
         _build(files, size, wanted, skip_colorless, path)
         entry = _entry(path, size)
     kept, skipped = entry["kept"], entry["skipped"]
@@ -86,30 +93,15 @@ def cached_images(
 
 
 def warn_skipped(*parts: Cached) -> None:
-    """One line on stderr that counts what was left out of all these parts; none if nothing was."""
-    counts: Counter[str] = Counter()
-    for part in parts:
-        counts.update({reason: len(files) for reason, files in part.skipped.items()})
-    if not counts:
-        return
-    what = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-    total = counts.total() + sum(len(part.files) for part in parts)
-    first = next(files[0] for part in parts for files in part.skipped.values())
-    print(
-        f"warning: left out {counts.total()} of {total} images: {what} (such as {first})",
-        file=sys.stderr,
-    )
-
-
-def _key(files: list[Path], size: int, wanted: int | None, skip_colorless: bool) -> str:
-    state = [VERSION, RESIZING, size, wanted, skip_colorless]
-    for file in files:
-        try:
-            stat = file.stat()
-            state.append((str(file.absolute()), stat.st_size, stat.st_mtime_ns))
-        except OSError:  # a link that leads nowhere: it will count as broken
-            state.append((str(file.absolute()), None))
-    return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
+    """Logs one warning that counts what was left out of all these parts; none if nothing was."""
+    skipped = [
+        (why, file) for part in parts for why, files in part.skipped.items() for file in files
+    ]
+    if skipped:
+        counts = Counter(reason for reason, _ in skipped).most_common()
+        what = ", ".join(f"{count} {reason}" for reason, count in counts)
+        out_of = f"{len(skipped)} of {len(skipped) + sum(len(part.files) for part in parts)}"
+        _log.warning(f"left out {out_of} images: {what} (such as {skipped[0][1]})")
 
 
 def _entry(path: Path, size: int) -> dict | None:
@@ -125,58 +117,45 @@ def _entry(path: Path, size: int) -> dict | None:
 def _build(files, size, wanted, skip_colorless, path: Path) -> None:
     kept: list[int] = []
     skipped: dict[str, list[str]] = {}
+    shown = {"delay": 1.0, "leave": False, "disable": None}  # not where no terminal shows it
+    bar = tqdm(total=wanted or len(files), desc="decoding images", unit="image", **shown)
     with replacing(path) as part, open(part, "wb") as out, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # counted, or harmless
-        for i, pixels in enumerate(_decoded(files, size, skip_colorless, wanted)):
-            if isinstance(pixels, str):
-                skipped.setdefault(pixels, []).append(str(files[i]))
-                continue
-            out.write(pixels)
-            kept.append(i)
-            if len(kept) == wanted:
-                break
+        with bar, ThreadPoolExecutor() as pool:
+            for i, pixels in enumerate(
+                pixels
+                for chunk in chunked(files, min(CHUNK, wanted or CHUNK))
+                for pixels in pool.map(lambda file: _decode(file, size, skip_colorless), chunk)
+            ):
+                bar.update()
+                if isinstance(pixels, str):
+                    skipped.setdefault(pixels, []).append(str(files[i]))
+                    continue
+                out.write(pixels)
+                kept.append(i)
+                if len(kept) == wanted:
+                    break
     with replacing(path.with_suffix(".json")) as part:  # last: where it stands, so does the array
         part.write_text(json.dumps({"kept": kept, "skipped": skipped}))
 
 
-def _decoded(files, size: int, skip_colorless: bool, wanted: int | None) -> Iterator[bytes | str]:
-    """For each file its pixels as bytes, or the reason why it is left out."""
-    bar = tqdm(
-        total=wanted or len(files),
-        desc="decoding images",
-        unit="img",
-        delay=1.0,
-        leave=False,
-        disable=None,  # no bar where no terminal shows it
-    )
-    step = min(CHUNK, wanted or CHUNK)
-    with bar, ThreadPoolExecutor() as pool:
-        for start in range(0, len(files), step):
-            chunk = files[start : start + step]
-            yield from pool.map(lambda file: _decode(file, size, skip_colorless), chunk)
-            bar.update(len(chunk))
-
-
 def _decode(file: Path, size: int, skip_colorless: bool) -> bytes | str:
+    """A file's pixels, or the reason why it is left out."""
+    if not os.path.isfile(file):
+        return "broken"  # opening a pipe would wait for ever
     try:
         with Image.open(file) as image:
-            if reason := _unusable(image):
-                return reason
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                return "huge"
+            if min(image.size) < TINY:
+                return "tiny"
+            if image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16"):
+                return "grey"
         pixels = np.asarray(fit_square(read_rgb(file), size))
-    except Image.DecompressionBombError:  # twice the limit that _unusable knows
+    except Image.DecompressionBombError:  # twice the limit above
         return "huge"
     except Exception:  # PIL's readers raise nearly every kind for broken bytes
         return "broken"
     if skip_colorless and (pixels == pixels[..., :1]).all():
         return "grey"
     return pixels.tobytes()
-
-
-def _unusable(image: Image.Image) -> str | None:
-    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-        return "huge"
-    if min(image.size) < TINY:
-        return "tiny"
-    if image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16"):
-        return "grey"
-    return None

@@ -29,6 +29,7 @@ TEST_SHARE = 0.1  # of a folder that has no train/ and test/ of its own
 VALID_SHARE, VALID_MOST = 0.1, 1000
 AUGMENTATIONS = ("flip", "crop", "zoom", "aging")
 LEAST_ZOOM = 0.4  # of the area of an image that "zoom" leaves
+FEWEST_UNPAIRED = 4  # training images: two in each half, for batch norm
 
 
 class Parts(NamedTuple):
@@ -39,7 +40,7 @@ class Parts(NamedTuple):
 
 
 def training_parts(root: Path) -> Parts:
-    """Training and validation images of a data set's folder; its test images are not looked at.
+    """Training and validation images of a data set's folder; its test images are never opened.
 
     Validation images are those in valid/, else a seeded tenth (1,000 at most) of the training ones.
     """
@@ -51,8 +52,7 @@ def training_parts(root: Path) -> Parts:
         files = [file for file in files if file not in test]
     random.Random(SPLIT_SEED).shuffle(files)
     if (root / "valid").is_dir():
-        valid = list_images(root / "valid")
-        random.Random(SPLIT_SEED).shuffle(valid)
+        random.Random(SPLIT_SEED).shuffle(valid := list_images(root / "valid"))
         return Parts(files, valid)
     share = min(VALID_MOST, max(1, int(len(files) * VALID_SHARE)))
     return Parts(files[share:], files[:share])
@@ -78,13 +78,11 @@ def _not_apart(root: Path) -> list[Path]:
 
 
 def _chosen_for_test(files: list[Path], root: Path) -> list[Path]:
-    chosen = [file for file in files if _name_hash(file, root) < TEST_SHARE * 2**32]
-    return chosen or sorted(files, key=lambda file: _name_hash(file, root))[:1]
-
-
-def _name_hash(file: Path, root: Path) -> int:
-    name = file.relative_to(root).as_posix().encode()
-    return int.from_bytes(hashlib.sha256(name).digest()[:4], "big")
+    names = (file.relative_to(root).as_posix().encode() for file in files)
+    digests = (hashlib.sha256(name).digest()[:4] for name in names)
+    hashes = {f: int.from_bytes(each, "big") for f, each in zip(files, digests, strict=True)}
+    chosen = [file for file in files if hashes[file] < TEST_SHARE * 2**32]
+    return chosen or sorted(files, key=hashes.get)[:1]
 
 
 class OpenRGB(Transform):
@@ -120,9 +118,9 @@ def augmentations(mode: str) -> set[str]:
 class Augment(RandTransform):
     """Random flips, shifts and crops, drawn anew for each image of a training batch, on its device.
 
-    mode: words of AUGMENTATIONS with + between, or "none"; "crop" shifts by up to an eighth of the
-    side, the rest is mirrored; "zoom" enlarges a random part, of LEAST_ZOOM to 1 of the area and of
-    3:4 to 4:3, to the whole.
+    mode: words of AUGMENTATIONS joined by +, or "none". "crop" shifts by up to an eighth of the
+    side with reflection padding; "zoom" resizes a random crop, of LEAST_ZOOM to 1 of the area and
+    an aspect ratio of 3:4 to 4:3, to the whole.
     """
 
     split_idx = 0
@@ -131,43 +129,29 @@ class Augment(RandTransform):
         self.mode = augmentations(mode)
         super().__init__(p=1.0)
 
-    def encodes(self, rgb: TensorImage):
+    def encodes(self, rgb: TensorImage):  # uint8 (N, 3, H, W)
+        count = len(rgb)
         if "zoom" in self.mode:
-            rgb = _zoomed(rgb)
+            area = torch.empty(count).uniform_(LEAST_ZOOM, 1)
+            ratio = torch.empty(count).uniform_(-math.log(4 / 3), math.log(4 / 3)).exp()
+            width, height = ((area * r).sqrt().clamp(max=1) for r in (ratio, 1 / ratio))
+            x, y = ((1 - side) * torch.empty(count).uniform_(-1, 1) for side in (width, height))
+            theta = torch.zeros(count, 2, 3)
+            theta[:, 0, 0], theta[:, 1, 1], theta[:, 0, 2], theta[:, 1, 2] = width, height, x, y
+            grid = affine_grid(theta, list(rgb.shape), align_corners=False).to(rgb.device)
+            part = grid_sample(rgb.float(), grid, padding_mode="reflection", align_corners=False)
+            rgb = part.round().clamp(0, 255).to(torch.uint8)
         if "crop" in self.mode:
-            rgb = _shifted(rgb, rgb.shape[-1] // 8)
+            most, last = rgb.shape[-1] // 8, rgb.shape[-1] - 1  # images are square
+            shown = torch.arange(last + 1) + torch.randint(-most, most + 1, (2, count, 1))
+            y, x = (last - (last - shown.abs()).abs()).to(rgb.device)  # reflected at the borders
+            image = torch.arange(count, device=rgb.device)[:, None, None]
+            # Indexing with the channel slice in between gives (N, H, W, 3), channels last.
+            rgb = rgb[image, :, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
         if "flip" in self.mode:
-            flip = torch.rand(len(rgb)) < 0.5
+            flip = torch.rand(count) < 0.5
             rgb = torch.where(flip.to(rgb.device)[:, None, None, None], rgb.flip(-1), rgb)
         return rgb
-
-
-def _shifted(rgb: Tensor, most: int) -> Tensor:
-    count, _, height, width = rgb.shape
-    shifts = torch.randint(-most, most + 1, (2, count, 1))
-    y = _mirrored(torch.arange(height) + shifts[0], height).to(rgb.device)
-    x = _mirrored(torch.arange(width) + shifts[1], width).to(rgb.device)
-    image = torch.arange(count, device=rgb.device)[:, None, None]
-    # Indexing with the channel slice in between gives (N, H, W, 3): channels last in memory.
-    return rgb[image, :, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
-
-
-def _zoomed(rgb: Tensor) -> Tensor:
-    """uint8 (N, 3, H, W): a random part of each image as large as the whole."""
-    count = len(rgb)
-    area = torch.empty(count).uniform_(LEAST_ZOOM, 1)
-    ratio = torch.empty(count).uniform_(-math.log(4 / 3), math.log(4 / 3)).exp()
-    width, height = ((area * r).sqrt().clamp(max=1) for r in (ratio, 1 / ratio))
-    x, y = ((1 - side) * torch.empty(count).uniform_(-1, 1) for side in (width, height))
-    theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1], theta[:, 0, 2], theta[:, 1, 2] = width, height, x, y
-    grid = affine_grid(theta, list(rgb.shape), align_corners=False).to(rgb.device)
-    part = grid_sample(rgb.float(), grid, padding_mode="reflection", align_corners=False)
-    return part.round().clamp(0, 255).to(torch.uint8)
-
-
-def _mirrored(index: Tensor, side: int) -> Tensor:
-    return (side - 1) - ((side - 1) - index.abs()).abs()
 
 
 class ToLab(ItemTransform):
@@ -186,35 +170,31 @@ class ToLab(ItemTransform):
 class Aging(ItemTransform):
     """Makes the lightness of training batches that of older photographs; colors stay the true ones.
 
-    Each for every other image: contrast that differs by up to a fifth, brightness by up to 10 of
-    100 units of L, grain with a standard deviation of up to 3, blur.
+    Each applied to about half of the images: contrast changed by up to a fifth, brightness by up to
+    10 of 100 units of L, grain with a standard deviation of up to 3, blur.
     """
 
     split_idx = 0
 
     def encodes(self, batch):
         L, ab = batch
-        contrast, brightness, grain, blur = (_for_half(len(L), L.device) for _ in range(4))
-        # Uniform in -1 to 1 for half of the images, 0 for the others.
+        shape = (len(L), 1, 1, 1)
+        # Uniform in (0, 1] for about half of the images, 0 for the others.
+        strengths = [torch.rand(shape) * (torch.rand(shape) < 0.5) for _ in range(4)]
+        contrast, brightness, grain, blur = (each.to(L.device) for each in strengths)
+        # These two uniform in -1 to 1 for that half.
         contrast, brightness = (2 * each - each.sign() for each in (contrast, brightness))
         L = L * (1 + 0.2 * contrast) + 0.2 * brightness
         soft = avg_pool2d(pad(L, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        L = torch.lerp(L, soft, blur)
         noise = torch.randn(L.shape).to(L.device)
-        return (L + 0.06 * grain * noise).clamp(-1, 1), ab
-
-
-def _for_half(count: int, device: torch.device) -> Tensor:
-    """(N, 1, 1, 1): uniform in (0, 1] for about half of the images, 0 for the others."""
-    strength = torch.rand(count, 1, 1, 1) * (torch.rand(count, 1, 1, 1) < 0.5)
-    return strength.to(device)
+        return (torch.lerp(L, soft, blur) + 0.06 * grain * noise).clamp(-1, 1), ab
 
 
 class CachedDL(TfmdDL):
     """A TfmdDL that takes whole batches from an array instead of opening files one by one.
 
     images: (N, S, S, 3) uint8, row i holding item i of `dataset`; labels: (N,) class numbers, or
-    None. A loader that fastai makes from this one (test_dl, export) opens its items instead.
+    None. A loader that fastai derives from this one (test_dl, export) opens its items instead.
     """
 
     _n_inp = 1
@@ -233,8 +213,7 @@ class CachedDL(TfmdDL):
             yield from super().create_batches(samps)
             return
         for rows in chunked(samps, self.bs, self.drop_last):
-            pixels = torch.from_numpy(self.images[np.asarray(rows)])
-            rgb = TensorImage(pixels.permute(0, 3, 1, 2))
+            rgb = TensorImage(torch.from_numpy(self.images[np.asarray(rows)]).permute(0, 3, 1, 2))
             yield rgb if self.labels is None else (rgb, TensorCategory(self.labels[rows]))
 
 
@@ -257,28 +236,70 @@ def color_dataloaders(
     tfms = [Augment(augmentation), ToLab()]
     if "aging" in augmentations(augmentation):
         tfms.append(Aging())
-    check_batch(batch_size)
-    train, valid = cached_parts(data, size, limit, data_dir)
-    dls = DataLoaders(
-        cached_loader(train, size, batch_size, tfms, device, training=True),
-        cached_loader(valid, size, batch_size, tfms, device, training=False),
-        device=torch.device(device),
+    train, valid = cached_parts(data, size, batch_size, limit, data_dir)
+    loaders = (
+        cached_loader(part, size, batch_size, tfms, device, training=part is train)
+        for part in (train, valid)
     )
+    dls = DataLoaders(*loaders, device=torch.device(device))
     dls.size = size  # the generator is built for it
     return dls
 
 
-def check_batch(size: int) -> None:
-    """Raises UsageError if a batch of `size` images is none."""
-    if size < 1:
-        raise UsageError(f"a batch of {size} images is none: at least 1 is needed")
+def unpaired_dataloaders(
+    data: str | Path,
+    size: int = 64,
+    batch_size: int = 32,
+    limit: int | None = None,
+    augmentation: str = "flip+crop",
+    device: str | torch.device = "cpu",
+    data_dir: Path | None = None,
+    seed: int = 0,
+) -> tuple[DataLoaders, CachedDL]:
+    """DataLoaders whose training images are one half, and a loader of the other: CycleGAN's two.
+
+    The training images, `limit` of them for both, are split at random by `seed` into two halves
+    without a common file; an odd one is left out. Both halves come as augmented, shuffled batches
+    (L, ab) like those of `color_dataloaders`, whose other arguments these are: in the first half,
+    the grey pictures, ab only serves to watch the loss. The validation images are not split.
+    Raises UsageError as `color_dataloaders` does, and for fewer than 4 training images.
+    """
+    tfms = [Augment(augmentation), ToLab()]
+    needed = f"at least {FEWEST_UNPAIRED} are needed, 2 in each half"
+    if limit is not None and 1 < limit < FEWEST_UNPAIRED:
+        raise UsageError(f"a limit of {limit} training images is too few: {needed}")
+    train, valid = cached_parts(data, size, batch_size, limit, data_dir)
+    if (count := len(train.files)) < FEWEST_UNPAIRED:
+        raise UsageError(f"{data} has {count} usable training images: {needed}")
+    rows, half = random.Random(seed).sample(range(count), count), count // 2
+    grey, colored = (
+        Cached(Rows(train.images, part), [train.files[row] for row in part], {})
+        for part in (rows[:half], rows[half : 2 * half])
+    )
+    train, colors, valid = (
+        cached_loader(part, size, batch_size, tfms, device, training=part is not valid)
+        for part in (grey, colored, valid)
+    )
+    dls = DataLoaders(train, valid, device=torch.device(device))
+    dls.size = size
+    return dls, colors
+
+
+class Rows:
+    """Some rows of an array of images, in the order of `rows`; read only when indexed."""
+
+    def __init__(self, images: np.ndarray, rows: list[int]):
+        self.images, self.rows = images, np.array(rows)
+
+    def __getitem__(self, index) -> np.ndarray:
+        return self.images[self.rows[index]]
 
 
 def blank_dataloaders(size: int) -> DataLoaders:
     """DataLoaders of one black image, for a learner that only predicts: fastai looks at an item."""
     blank = [Image.new("RGB", (size, size))]
-    items = [Pictures(blank, OpenRGB(size), split_idx=i) for i in (0, 1)]
-    loaders = [CachedDL(part, bs=1, num_workers=0, after_batch=[ToLab()]) for part in items]
+    items = (Pictures(blank, OpenRGB(size), split_idx=i) for i in (0, 1))
+    loaders = (CachedDL(part, bs=1, num_workers=0, after_batch=[ToLab()]) for part in items)
     dls = DataLoaders(*loaders, device=torch.device("cpu"))
     dls.size = size
     return dls
@@ -294,8 +315,7 @@ def labelled_dataloaders(
     data_dir: Path | None = None,
 ) -> tuple[DataLoaders, list[str]]:
     """DataLoaders of (rgb, label) and the class names, which are the images' folders."""
-    check_batch(batch_size)
-    train, valid = cached_parts(data, size, limit, data_dir)
+    train, valid = cached_parts(data, size, batch_size, limit, data_dir)
     names = sorted({file.parent.name for part in (train, valid) for file in part.files})
     loaders = []
     for part, training in ((train, True), (valid, False)):
@@ -305,9 +325,11 @@ def labelled_dataloaders(
 
 
 def cached_parts(
-    data: str | Path, size: int, limit: int | None, data_dir: Path | None
+    data: str | Path, size: int, batch_size: int, limit: int | None, data_dir: Path | None
 ) -> tuple[Cached, Cached]:
-    """The decoded training and validation images of a data set."""
+    """The decoded training and validation images of a data set. Raises UsageError."""
+    if batch_size < 1:
+        raise UsageError(f"batch size {batch_size} is too small: at least 1 is needed")
     if size < 1:
         raise UsageError(f"size {size} is too small: at least 1 pixel is needed")
     if limit is not None and limit < 2:

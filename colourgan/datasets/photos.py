@@ -12,16 +12,20 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from itertools import compress
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 from tqdm import tqdm
 
-from colourgan.datasets.archives import check_md5, damaged, unpack_tar
 from colourgan.datasets.cache import Cached, warn_skipped
 from colourgan.datasets.loaders import test_files
 from colourgan.datasets.sources import DATASETS, fastai_archive, prepared
-from colourgan.errors import RunError
+from colourgan.download import check_md5, damaged, unpack_tar
+from colourgan.errors import RunError, UsageError
+from colourgan.images import list_images
 
 LANDSCAPE_PAGE = "https://www.kaggle.com/datasets/arnaud58/landscape-pictures"
 # As Kaggle's own tool calls it, unpacked, and as a browser saves any data set of Kaggle's.
@@ -38,19 +42,42 @@ PLACES_ARCHIVES = {
     "val_256.tar": ("e27b17d8d44f4af9a78502beb927f808", 36_500),
 }
 
+COCO_TOP = "coco_sample/train_sample"
 COCO_FEWEST = 20_000  # of about 21,800
 
 
 @DATASETS.register("landscape-pictures")
 def landscape_pictures(data_dir: Path) -> Path:
-    """Landscape Pictures from Kaggle: about 4,300 photographs that you bring; a tenth is test."""
+    """Landscape Pictures from Kaggle: about 4,300 photographs you download; a tenth is test."""
 
     def build(folder: Path) -> None:
         brought = _brought(data_dir, LANDSCAPE_NAMES, LANDSCAPE_WANTED, LANDSCAPE_PAGE)[0]
         photos = folder / "train"
         photos.mkdir()
-        _take_landscapes(brought, photos)
-        _drop_broken(photos, brought)
+        if brought.is_dir():
+            files = _pictures(brought)
+            _link([files[name] for name in _flat_jpegs(files, brought)], photos)
+        else:
+            try:
+                with zipfile.ZipFile(brought) as archive:
+                    names = _flat_jpegs(archive.namelist(), brought)
+                    for name in tqdm(names, desc=f"unpacking {brought.name}", unit="image"):
+                        (photos / PurePosixPath(name).name).write_bytes(archive.read(name))
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise damaged(brought, error) from error
+        files = sorted(photos.iterdir())
+        with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # oddities in files that can be read
+            found = pool.map(_can_be_read, files)
+            readable = list(tqdm(found, "checking images", len(files), unit="image"))
+        kept = list(compress(files, readable))
+        broken = sorted(set(files) - set(kept))
+        for file in broken:
+            file.unlink()
+        _check_count(len(kept), LANDSCAPE_FEWEST, brought)
+        if broken:
+            skipped = {"broken": [str(brought / file.name) for file in broken]}
+            warn_skipped(Cached(None, kept, skipped))
         _set_test_apart(folder)
 
     advice = "rename it to landscape_pictures if it is the unpacked archive, else move it away"
@@ -59,17 +86,22 @@ def landscape_pictures(data_dir: Path) -> Path:
 
 @DATASETS.register("places365")
 def places365(data_dir: Path) -> Path:
-    """Places365 at 256×256: 36,500 or 1.8 million photographs of scenes, archives that you bring.
+    """Places365 at 256×256: 36,500 or 1.8 million photographs of scenes that you download.
 
     places365standard_easyformat.tar has both parts. Otherwise images of train_256_…tar are train/
-    and those of val_256.tar are test/, and of either archive alone a tenth is test/.
+    and those of val_256.tar are test/; of either archive alone a tenth is test/.
     """
 
     def build(folder: Path) -> None:
         brought = _brought(data_dir, PLACES_ARCHIVES, " or ".join(PLACES_ARCHIVES), PLACES_PAGE)
         has_both_parts = brought[0].name == next(iter(PLACES_ARCHIVES))
         for archive in brought[:1] if has_both_parts else brought:
-            _unpack_places(archive, folder)
+            md5, fewest = PLACES_ARCHIVES[archive.name]
+            if md5:
+                check_md5(archive, md5)
+            val = "test" if (folder / "train").is_dir() else "train"
+            found = unpack_tar(archive, folder, partial(_places_place, val=val))
+            _check_count(found, fewest, archive)
         if not (folder / "test").is_dir():
             _set_test_apart(folder)
 
@@ -81,9 +113,10 @@ def coco_sample(data_dir: Path) -> Path:
     """COCO sample as fastai publishes it: about 21,800 photographs, 3.2 GB; a tenth is test."""
 
     def build(folder: Path) -> None:
-        unpacked = data_dir / "coco_sample" / "train_sample"  # where untar_data leaves it
+        unpacked = data_dir / COCO_TOP  # where fastai's untar_data leaves it
         if unpacked.is_dir():
-            photos = [path for path in unpacked.iterdir() if _coco_place(_coco_name(path))]
+            files = _pictures(unpacked)
+            photos = [file for name, file in files.items() if _coco_place(f"{COCO_TOP}/{name}")]
             (folder / "train").mkdir()
             _link(photos, folder / "train")
             _check_count(len(photos), COCO_FEWEST, unpacked.parent)
@@ -112,8 +145,15 @@ def _set_test_apart(folder: Path) -> None:
         file.rename(moved)
 
 
+def _pictures(folder: Path) -> dict[str, Path]:
+    """Each picture's path within a folder → the path; empty without any, as counts come later."""
+    with suppress(UsageError):
+        return {file.relative_to(folder).as_posix(): file for file in list_images(folder)}
+    return {}
+
+
 def _link(files: Iterable[Path], folder: Path) -> None:
-    """Gives files a second name in `folder`, or copies them where the disk knows no such thing."""
+    """Hard-links files into `folder`, or copies them where that is impossible."""
     for file in tqdm(files, desc="taking images", unit="image"):
         try:
             os.link(file.resolve(), folder / file.name)
@@ -129,20 +169,6 @@ def _check_count(found: int, fewest: int, source: Path) -> None:
         )
 
 
-def _take_landscapes(brought: Path, photos: Path) -> None:
-    if brought.is_dir():
-        files = {path.relative_to(brought).as_posix(): path for path in brought.rglob("*.*")}
-        _link([files[name] for name in _flat_jpegs(files, brought)], photos)
-        return
-    try:
-        with zipfile.ZipFile(brought) as archive:
-            names = _flat_jpegs(archive.namelist(), brought)
-            for name in tqdm(names, desc=f"unpacking {brought.name}", unit="image"):
-                (photos / PurePosixPath(name).name).write_bytes(archive.read(name))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise damaged(brought, error) from error
-
-
 def _flat_jpegs(names: Iterable[str], brought: Path) -> list[str]:
     """The JPEG files among the names, which must be enough, and all in one folder."""
     # No hidden ones such as macOS's "__MACOSX/._x.jpg".
@@ -156,21 +182,6 @@ def _flat_jpegs(names: Iterable[str], brought: Path) -> list[str]:
     return jpegs
 
 
-def _drop_broken(photos: Path, brought: Path) -> None:
-    files = sorted(photos.iterdir())
-    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # oddities in files that can be read
-        bar = tqdm(pool.map(_can_be_read, files), "checking images", len(files), unit="image")
-        readable = dict(zip(files, bar, strict=True))
-    broken = [file for file in files if not readable[file]]
-    for file in broken:
-        file.unlink()
-    kept = [file for file in files if readable[file]]
-    _check_count(len(kept), LANDSCAPE_FEWEST, brought)
-    if broken:
-        warn_skipped(Cached(None, kept, {"broken": [str(brought / file.name) for file in broken]}))
-
-
 def _can_be_read(file: Path) -> bool:
     try:
         with Image.open(file) as image:
@@ -181,17 +192,8 @@ def _can_be_read(file: Path) -> bool:
     return True
 
 
-def _unpack_places(archive: Path, folder: Path) -> None:
-    md5, fewest = PLACES_ARCHIVES[archive.name]
-    if md5:
-        check_md5(archive, md5)
-    val = "test" if (folder / "train").is_dir() else "train"
-    found = unpack_tar(archive, folder, lambda name: _places_place(name, val))
-    _check_count(found, fewest, archive)
-
-
 def _places_place(name: str, val: str) -> str | None:
-    """Where an image goes; val: the part for val_256. No other name can lead anywhere.
+    """Where an image goes, None for any other name; val: the part that val_256 becomes.
 
     "data_256/a/arena/hockey/00000001.jpg" → "train/arena-hockey/00000001.jpg", the class as the
     archive with both parts calls it.
@@ -201,15 +203,10 @@ def _places_place(name: str, val: str) -> str | None:
     if match := re.fullmatch(r"data_256/[a-z]/([\w/-]+)/(\w+\.jpg)", name):
         return f"train/{match[1].replace('/', '-')}/{match[2]}"
     if match := re.fullmatch(r"places365_standard/(train|val)/([\w-]+/\w+\.jpg)", name):
-        part = "train" if match[1] == "train" else "test"
-        return f"{part}/{match[2]}"
+        return f"{'train' if match[1] == 'train' else 'test'}/{match[2]}"
     return None
 
 
-def _coco_name(path: Path) -> str:
-    return f"coco_sample/train_sample/{path.name}"
-
-
 def _coco_place(name: str) -> str | None:
-    match = re.fullmatch(r"coco_sample/train_sample/(\w+\.jpg)", name)
+    match = re.fullmatch(rf"{COCO_TOP}/(\w+\.jpg)", name)
     return f"train/{match[1]}" if match else None

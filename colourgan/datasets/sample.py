@@ -1,7 +1,7 @@
 """The data set `sample`: crops of real color photographs that installed libraries bring along."""
 
+import logging
 import math
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,15 +28,21 @@ FEWEST_PHOTOS = 5  # and at least one in each part
 CROP_SCALES = (1.0, 0.7, 0.5)  # of the photo's short side
 CROP_STEP = 0.25  # of the crop's side, at most
 CROP_PIXELS = 96
+_log = logging.getLogger(__name__)
 
 
 def build_sample(folder: Path) -> None:
     """Writes train/, valid/ and test/ into `folder`, a folder of crops for each photo.
 
-    Every call writes the same bytes. Warns of photos that the installed versions do not have, and
+    Every call writes the same bytes. Logs a warning for photos that the installed versions lack;
     raises RunError if too few are left.
     """
-    found = {photo: path for photo in PHOTOS if (path := _installed(photo))}
+    found = {}
+    for photo in PHOTOS:
+        package, _, inside = photo.partition("/")
+        spec = find_spec(package)  # finds without importing: scikit-learn takes a second to
+        if spec and spec.origin and (path := Path(spec.origin).parent / inside).is_file():
+            found[photo] = path
     missing = ", ".join(photo for photo in PHOTOS if photo not in found)
     if len(found) < FEWEST_PHOTOS or {PHOTOS[photo] for photo in found} != set(PHOTOS.values()):
         raise RunError(
@@ -44,7 +50,7 @@ def build_sample(folder: Path) -> None:
             "install scikit-image, scikit-learn and matplotlib from their wheels"
         )
     if missing:
-        warnings.warn(f"the data set 'sample' goes without {missing}", stacklevel=2)
+        _log.warning(f"the data set 'sample' is made without {missing}")
     for photo, path in found.items():
         _write_crops(path, folder / PHOTOS[photo] / path.stem)
 
@@ -62,13 +68,6 @@ def crop_boxes(width: int, height: int) -> list[tuple[int, int, int, int]]:
 def _starts(length: int, side: int) -> list[int]:
     steps = math.ceil((length - side) / (side * CROP_STEP))
     return np.linspace(0, length - side, steps + 1).round().astype(int).tolist()
-
-
-def _installed(photo: str) -> Path | None:
-    package, _, inside = photo.partition("/")
-    spec = find_spec(package)  # finds without importing: scikit-learn takes a second to
-    path = Path(spec.origin).parent / inside if spec and spec.origin else None
-    return path if path and path.is_file() else None
 
 
 def _write_crops(photo: Path, folder: Path) -> None:

@@ -1,25 +1,29 @@
 """Where the pictures come from: a name → a folder with train/, test/ and perhaps valid/ on disk.
 
 Each function of DATASETS takes the folder that holds all data sets and returns its own folder in
-there, of ordinary image files. The first call builds it (beside, and renamed when whole); later
-calls find it and need no network.
+there, of ordinary image files. The first call builds it under another name and renames it when
+whole; later calls find it and need no network.
 """
 
+import hashlib
+import json
 import math
+import os
 import re
 import zipfile
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from colourgan.datasets.archives import unpack_tar
 from colourgan.datasets.sample import build_sample
-from colourgan.download import download
+from colourgan.download import download, unpack_tar
 from colourgan.errors import RunError, UsageError
 from colourgan.files import file_hash, remove, replacing
+from colourgan.images import list_images
 from colourgan.registry import Registry
 
 DATASETS = Registry("dataset")
@@ -43,15 +47,11 @@ STL10_MD5 = {
     "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
     "class_names.txt": None,
 }
-SIZES = {  # the others, and folders: 64
-    "cifar10": 32,
-    "stl10": 96,
-    "landscape-pictures": 256,
-    "places365": 256,
-    "coco-sample": 256,
-}
+SIZES = dict.fromkeys(("landscape-pictures", "places365", "coco-sample"), 256)
+SIZES |= {"cifar10": 32, "stl10": 96}  # the others, and folders: 64
 STL10_SHAPE = (3, 96, 96)  # channels, columns, rows
 TINY_IMAGENET_IMAGES = 110_000  # 200 classes × (500 in train, 50 in val)
+_END = 4096  # bytes
 
 
 def dataset_root(name_or_path: str | Path, data_dir: Path | str | None = None) -> Path:
@@ -61,15 +61,53 @@ def dataset_root(name_or_path: str | Path, data_dir: Path | str | None = None) -
     folder of the same name; "./cifar10" is the folder. Raises UsageError for neither, RunError if
     the data set cannot be prepared.
     """
-    name = str(name_or_path)
-    folder = Path(name).expanduser()
+    if (folder := _folder(name_or_path)) is not None:
+        return folder
+    data_dir = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    return DATASETS[str(name_or_path)](data_dir)
+
+
+def fingerprint(data: str | Path) -> str:
+    """What identifies a data set's content wherever it lies: a registered name, or a folder's hash.
+
+    The hash, 16 hexadecimal digits, is that of the sorted relative paths of the folder's images
+    (see `list_images`), their sizes, and the first and last 4 KiB of their bytes; of an unreadable
+    one the path alone counts. Where there is a folder train/, only its images and those of valid/
+    count: test images may come and go, nothing is trained with them. A change further inside a
+    file that keeps its size goes unnoticed, as do files that are no images.
+    Raises UsageError for neither a name nor a folder, and for a folder without images.
+    """
+    if (folder := _folder(data)) is None:
+        return str(data)
+    found = hashlib.sha256()
+    parts = [folder / part for part in ("train", "valid") if (folder / "train").is_dir()]
+    images = {
+        file.relative_to(folder).as_posix(): file
+        for part in parts or [folder]
+        if part.is_dir()
+        for file in list_images(part, warn=False)
+    }
+    for name, file in sorted(images.items()):
+        size, ends = None, b""
+        with suppress(OSError), open(file, "rb", buffering=0) as opened:
+            size = os.fstat(opened.fileno()).st_size
+            ends = opened.read(_END)
+            opened.seek(max(_END, size - _END))
+            ends += opened.read(_END)
+        found.update(json.dumps([name, size]).encode() + ends)
+    return found.hexdigest()[:16]
+
+
+def _folder(data: str | Path) -> Path | None:
+    """The folder that `data` is the path of, None if it is the name of a data set."""
+    name, folder = str(data), Path(data).expanduser()
     if name not in DATASETS and folder.is_dir():
         return folder
     try:
-        prepare = DATASETS[name]
+        DATASETS[name]
     except UsageError as error:
         raise UsageError(f"{error}, or the path of a folder of images") from None
-    return prepare(default_data_dir() if data_dir is None else Path(data_dir).expanduser())
+    return None
 
 
 def native_size(name: str) -> int:
@@ -98,7 +136,7 @@ def cifar10(data_dir: Path) -> Path:
         from fastai.data.external import URLs
 
         archive = fastai_archive(URLs.CIFAR, data_dir / "cifar10.tgz")
-        unpack_tar(archive, folder, _without_top)
+        unpack_tar(archive, folder, lambda name: name.partition("/")[2])
 
     return prepared(data_dir / "cifar10", build)
 
@@ -112,10 +150,23 @@ def stl10(data_dir: Path) -> Path:
         if not binary.is_dir():
             binary = folder / "binary"
             archive = _archive(data_dir, "stl10_binary.tar.gz")
-            unpack_tar(archive, binary, _stl10_place, most=len(STL10_MD5))
-        _check_stl10(binary)
+            wanted = {f"stl10_binary/{name}": name for name in STL10_MD5}
+            unpack_tar(archive, binary, wanted.get, most=len(wanted))
+        for name, md5 in STL10_MD5.items():
+            path = binary / name
+            if not path.is_file() or (md5 and file_hash(path, "md5") != md5):
+                raise RunError(f"{path} is missing or damaged: delete {binary} and run again")
+        classes = (binary / "class_names.txt").read_text().split()
         for part in ("train", "test"):
-            _write_stl10(binary, part, folder / part)
+            images = read_stl10(binary / f"{part}_X.bin")
+            labels = np.fromfile(binary / f"{part}_y.bin", np.uint8)  # 1 to 10
+            for name in classes:
+                (folder / part / name).mkdir(parents=True)
+            pairs = zip(images, labels, strict=True)
+            bar = tqdm(pairs, desc=f"writing stl10/{part}", total=len(images), unit="image")
+            for number, (image, label) in enumerate(bar):
+                path = folder / part / classes[label - 1] / f"{number:05d}.png"
+                Image.fromarray(image).save(path)
         remove(folder / "binary")
 
     return prepared(data_dir / "stl10", build)
@@ -128,7 +179,8 @@ def tiny_imagenet(data_dir: Path) -> Path:
     def build(folder: Path) -> None:
         unzipped = data_dir / "tiny-imagenet-200"
         if unzipped.is_dir():
-            names = [path.relative_to(data_dir).as_posix() for path in unzipped.rglob("*")]
+            found = (path for path in unzipped.rglob("*") if path.is_file())
+            names = [path.relative_to(data_dir).as_posix() for path in found]
             _sort_tiny_imagenet(names, lambda name: (data_dir / name).read_bytes(), folder)
             return
         with zipfile.ZipFile(_archive(data_dir, "tiny-imagenet-200.zip")) as archive:
@@ -143,7 +195,11 @@ def prepared(root: Path, build: Callable[[Path], None], misplaced: str = "move i
     build: fills the folder it is given, which takes root's place when whole; misplaced: what to do
     with a folder at `root` that lacks the parts. Raises RunError.
     """
-    if _has_parts(root):
+
+    def has_parts(folder: Path) -> bool:
+        return (folder / "train").is_dir() and (folder / "test").is_dir()
+
+    if has_parts(root):
         return root
     if root.exists():
         raise RunError(f"{root} lacks train/ or test/: {misplaced}, and run again to prepare it")
@@ -151,10 +207,10 @@ def prepared(root: Path, build: Callable[[Path], None], misplaced: str = "move i
         with replacing(root) as folder:
             folder.mkdir()
             build(folder)
-            if not _has_parts(folder):
+            if not has_parts(folder):
                 raise RunError(f"what was found for {root} has no train/ and test/ part")
     except (OSError, RunError):
-        if not _has_parts(root):  # else another process was faster
+        if not has_parts(root):  # else another process was faster
             raise
     return root
 
@@ -188,41 +244,9 @@ def read_stl10(path: Path | str) -> np.ndarray:
     return values.reshape(-1, *STL10_SHAPE).transpose(0, 3, 2, 1)
 
 
-def _has_parts(root: Path) -> bool:
-    return (root / "train").is_dir() and (root / "test").is_dir()
-
-
 def _archive(data_dir: Path, name: str) -> Path:
     url, checksum = ARCHIVES[name]
     return download(url, data_dir / name, checksum)
-
-
-def _without_top(name: str) -> str:
-    return name.partition("/")[2]
-
-
-def _stl10_place(name: str) -> str | None:
-    inside = _without_top(name)
-    return inside if inside in STL10_MD5 else None
-
-
-def _check_stl10(binary: Path) -> None:
-    for name, md5 in STL10_MD5.items():
-        path = binary / name
-        if not path.is_file() or (md5 and file_hash(path, "md5") != md5):
-            raise RunError(f"{path} is missing or damaged: delete {binary} and run again")
-
-
-def _write_stl10(binary: Path, part: str, folder: Path) -> None:
-    images = read_stl10(binary / f"{part}_X.bin")
-    labels = np.fromfile(binary / f"{part}_y.bin", np.uint8)  # 1 to 10
-    classes = (binary / "class_names.txt").read_text().split()
-    for name in classes:
-        (folder / name).mkdir(parents=True)
-    pairs = zip(images, labels, strict=True)
-    bar = tqdm(pairs, desc=f"writing stl10/{part}", total=len(images), unit="image")
-    for number, (image, label) in enumerate(bar):
-        Image.fromarray(image).save(folder / classes[label - 1] / f"{number:05d}.png")
 
 
 def _sort_tiny_imagenet(names: Collection[str], read: Callable[[str], bytes], folder: Path) -> None:
@@ -233,14 +257,10 @@ def _sort_tiny_imagenet(names: Collection[str], read: Callable[[str], bytes], fo
     if len(pictures) != TINY_IMAGENET_IMAGES or not {notes, words} <= set(names):
         found = f"{len(pictures)} of {TINY_IMAGENET_IMAGES} labelled images"
         raise RunError(f"tiny-imagenet-200 is not whole ({found}): delete it and run again")
-    classes = _val_classes(read(notes).decode())
+    classes = dict(re.findall(r"^(\w+\.JPEG)\t(n\d+)\t", read(notes).decode(), re.MULTILINE))
     (folder / "words.txt").write_bytes(read(words))
     for match in tqdm(pictures, desc="sorting tiny-imagenet", unit="image"):
         wnid, name = match.groups()
         path = folder / (f"train/{wnid}" if wnid else f"test/{classes[name]}") / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(read(match.string))
-
-
-def _val_classes(annotations: str) -> dict[str, str]:
-    return dict(re.findall(r"^(\w+\.JPEG)\t(n\d+)\t", annotations, re.MULTILINE))

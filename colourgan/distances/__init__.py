@@ -11,23 +11,23 @@ from warnings import catch_warnings, simplefilter
 import torch
 from torch import Tensor, nn
 
-from colourgan.distances.networks import INCEPTION_FEATURES, library, perceptual, repeatable
-from colourgan.distances.pictures import FEATURE_ENCODER, Pictures, imagenet_labels
+from colourgan.distances.networks import (
+    FEATURE_ENCODER,
+    INCEPTION_FEATURES,
+    Pictures,
+    imagenet_labels,
+    library,
+    perceptual,
+    repeatable,
+)
 from colourgan.errors import UsageError
+from colourgan.metrics import check_sides
 from colourgan.registry import Registry
 
 __all__ = [
-    "DISTANCES",
-    "FEATURE_ENCODER",
-    "INCEPTION_FEATURES",
-    "Pictures",
-    "check_distances",
-    "compare",
-    "distances_of",
-    "frechet",
-    "frechet_distance",
-    "imagenet_labels",
-]
+    "DISTANCES", "FEATURE_ENCODER", "INCEPTION_FEATURES", "Pictures", "check_distances",
+    "compare", "distances_of", "frechet", "frechet_distance", "imagenet_labels",
+]  # fmt: skip
 
 DISTANCES = Registry("distance")
 
@@ -37,13 +37,13 @@ _KID_SUBSET = 1000  # images, 100 times: as torch-fidelity and torchmetrics have
 
 @DISTANCES.register("frechet")
 def _frechet(pred: Pictures, target: Pictures) -> float:
-    """Fréchet distance in the features of an encoder that you name; 0 is equal."""
+    """Fréchet distance in the features of an encoder of your choice; 0 is equal."""
     return frechet(pred.features, target.features)
 
 
 @DISTANCES.register("fid")
 def _fid(pred: Pictures, target: Pictures) -> float:
-    """Fréchet inception distance (FID): that in the features of Inception-v3; 0 is equal.
+    """Fréchet inception distance (FID): the same in the features of Inception-v3; 0 is equal.
 
     Weights and resizing are torch-fidelity's, which are those of the original. Source: Heusel et
     al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", 2017.
@@ -53,10 +53,10 @@ def _fid(pred: Pictures, target: Pictures) -> float:
 
 @DISTANCES.register("kid")
 def _kid(pred: Pictures, target: Pictures) -> float:
-    """Kernel inception distance (KID), in those features, too; about 0 is equal.
+    """Kernel inception distance (KID), in the same features; about 0 is equal.
 
-    The mean over 100 random subsets of 1,000 images, the same ones at every call; up to 1,000
-    images are one set. Raises UsageError for fewer than 2. Source: Bińkowski et al., "Demystifying
+    The mean over 100 random subsets of 1,000 images, the same at every call; up to 1,000 images are
+    one set. Raises UsageError for fewer than 2. Source: Bińkowski et al., "Demystifying
     MMD GANs", 2018.
     """
     module = library("torchmetrics.image.kid", "kid needs")
@@ -78,12 +78,7 @@ def _lpips(pred: Pictures, target: Pictures) -> Tensor:
     Of AlexNet, version 0.1. Raises UsageError if a side is under 31 pixels. Source: Zhang et al.,
     "The unreasonable effectiveness of deep features as a perceptual metric", 2018.
     """
-    height, width = pred.rgb.shape[2:]
-    if min(height, width) < _LPIPS_SIDE:
-        raise UsageError(
-            f"lpips needs pictures of at least {_LPIPS_SIDE}×{_LPIPS_SIDE} pixels, "
-            f"got {width}×{height}: evaluate at a larger size"
-        )
+    check_sides(pred.rgb, _LPIPS_SIDE, "lpips")
     lpips = perceptual().to(pred.device)
     for pair in zip(pred.batches("lpips"), target.batches(), strict=True):
         lpips.update(*pair)
@@ -92,12 +87,12 @@ def _lpips(pred: Pictures, target: Pictures) -> Tensor:
 
 @DISTANCES.register("accuracy")
 def _accuracy(pred: Pictures, target: Pictures) -> Tensor:
-    """Share of pictures that an ImageNet classifier names rightly, where their classes are known.
+    """Share of pictures that an ImageNet classifier recognizes, where their classes are known.
 
-    1 or 0 an image, by efficientnet_lite0, which chooses among the classes that the target's images
-    have; pictures under 192 pixels are enlarged to it. Raises UsageError if the target has no
-    labels. Source: Zhang, Isola and Efros, "Colorful Image
-    Colorization", ECCV 2016, section 3.1: a test of realism.
+    1 or 0 an image, by efficientnet_lite0, which chooses among the classes of the target's images;
+    pictures under 192 pixels are enlarged to that. Raises UsageError if the target has no labels.
+    Source: Zhang, Isola and Efros, "Colorful Image Colorization", ECCV 2016, section 3.1: a test of
+    realism.
     """
     if target.labels is None:
         raise UsageError(
@@ -138,17 +133,12 @@ def frechet(pred: Tensor, true: Tensor) -> float:
     """
     _at_least_two(len(pred), len(true))
     gap = (pred.double().mean(0) - true.double().mean(0)).square().sum()
-    one, other = _root(pred), _root(true)
+    centred = ((each.double() - each.double().mean(0)) for each in (pred, true))
+    one, other = (torch.linalg.qr(c / (len(c) - 1) ** 0.5, mode="r").R for c in centred)
     # With Σ = RᵀR the trace of the root of Σ₁Σ₂ is the sum of the singular values of R₁R₂ᵀ: exact
     # for singular covariances, too, where a matrix square root is not.
     overlap = torch.linalg.svdvals(one @ other.T).sum()
     return max(0.0, (gap + one.square().sum() + other.square().sum() - 2 * overlap).item())
-
-
-def _root(features: Tensor) -> Tensor:
-    """R of the covariance RᵀR of features (N, C)."""
-    centred = features.double() - features.double().mean(0)
-    return torch.linalg.qr(centred / (len(features) - 1) ** 0.5, mode="r").R
 
 
 def distances_of(
@@ -195,9 +185,8 @@ def check_distances(
             raise UsageError(f"the distance '{name}' is named {count} times")
     rgb = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     labels = torch.zeros(2, dtype=torch.long)
-    compare(
-        names, Pictures(rgb, feature_encoder), Pictures(rgb.flip(0), feature_encoder, labels=labels)
-    )
+    target = Pictures(rgb.flip(0), feature_encoder, labels=labels)
+    compare(names, Pictures(rgb, feature_encoder), target)
 
 
 def _at_least_two(*counts: int) -> int:

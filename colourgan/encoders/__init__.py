@@ -14,17 +14,7 @@ from colourgan.encoders.stages import LIGHTNESS, up_to_resolution
 from colourgan.encoders.weights import read_weights, save_weights
 
 __all__ = [
-    "ENCODERS",
-    "LIGHTNESS",
-    "Architecture",
-    "Encoder",
-    "build_classifier",
-    "build_encoder",
-    "check_encoder",
-    "load_classifier",
-    "read_weights",
-    "rgb_classifier",
-    "rgb_stages",
-    "save_weights",
-    "up_to_resolution",
-]
+    "ENCODERS", "LIGHTNESS", "Architecture", "Encoder", "build_classifier", "build_encoder",
+    "check_encoder", "load_classifier", "read_weights", "rgb_classifier", "rgb_stages",
+    "save_weights", "up_to_resolution",
+]  # fmt: skip

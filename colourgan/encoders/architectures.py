@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torchvision
@@ -85,31 +86,18 @@ def _layer(channels_in: int, channels: int, stride: int, blocks: int) -> nn.Sequ
 
 def _cifar(depth: int, file: str) -> Architecture:
     return Architecture(
-        build=lambda classes: cifar_resnet(depth, classes),
-        stages=lambda model: list(model.children())[:-3],
-        head="fc",
-        source=CIFAR_MODELS + file,
-        classes=10,
-        mean=CIFAR10[0],
-        std=CIFAR10[1],
-    )
+        build=partial(cifar_resnet, depth), stages=lambda model: list(model.children())[:-3],
+        head="fc", source=CIFAR_MODELS + file, classes=10, mean=CIFAR10[0], std=CIFAR10[1],
+    )  # fmt: skip
 
 
-def _torchvision(name: str, head: str, stages: Callable) -> Architecture:
+def _torchvision(name: str, head: str = "fc", stages: Callable | None = None) -> Architecture:
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     return Architecture(
         build=lambda classes: torchvision.models.get_model(name, weights=None, num_classes=classes),
-        stages=stages,
-        head=head,
-        source=weights.url,
-        classes=1000,
-        mean=IMAGENET[0],
-        std=IMAGENET[1],
-    )
-
-
-def _without_pool_and_fc(model: nn.Module) -> list[nn.Module]:
-    return list(model.children())[:-2]
+        stages=stages or (lambda model: list(model.children())[:-2]),  # without pool and fc
+        head=head, source=weights.url, classes=1000, mean=IMAGENET[0], std=IMAGENET[1],
+    )  # fmt: skip
 
 
 @ENCODERS.register("resnet20")
@@ -139,19 +127,19 @@ def resnet56() -> Architecture:
 @ENCODERS.register("resnet18")
 def resnet18() -> Architecture:
     """11 M parameters, ImageNet."""
-    return _torchvision("resnet18", "fc", _without_pool_and_fc)
+    return _torchvision("resnet18")
 
 
 @ENCODERS.register("resnet34")
 def resnet34() -> Architecture:
     """21 M parameters, ImageNet."""
-    return _torchvision("resnet34", "fc", _without_pool_and_fc)
+    return _torchvision("resnet34")
 
 
 @ENCODERS.register("resnet50")
 def resnet50() -> Architecture:
     """24 M parameters, ImageNet."""
-    return _torchvision("resnet50", "fc", _without_pool_and_fc)
+    return _torchvision("resnet50")
 
 
 @ENCODERS.register("mobilenet_v2")
@@ -170,14 +158,9 @@ def _lite(number: int, digest: str, extra: str | None = None) -> Architecture:
         return timm.create_model(f"tf_efficientnet_lite{number}", num_classes=classes)
 
     return Architecture(
-        build=build,
-        stages=lambda model: [model.conv_stem, model.bn1, *model.blocks],
-        head="classifier",
-        source=package,
-        classes=1000,
-        mean=HALF[0],
-        std=HALF[1],
-    )
+        build=build, stages=lambda model: [model.conv_stem, model.bn1, *model.blocks],
+        head="classifier", source=package, classes=1000, mean=HALF[0], std=HALF[1],
+    )  # fmt: skip
 
 
 @ENCODERS.register("efficientnet_lite0")

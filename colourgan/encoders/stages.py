@@ -1,4 +1,4 @@
-"""What is done to the stages of any encoder: flattened, cut at the end, made to read lightness."""
+"""What any encoder's stages go through: flattened, cut at the end, made to read lightness."""
 
 from collections.abc import Iterable, Sequence
 
@@ -27,8 +27,8 @@ class GreyInput(nn.Module):
         return ((lightness_to_grey(L) - self.mean) / self.std).to(L.dtype)
 
 
-class RGBInput(nn.Module):
-    """Network-scaled L as the normalised R = G = B that a pretrained encoder saw: three channels.
+class Normalized(nn.Module):
+    """RGB in [0, 1] with mean 0 and std 1, as an encoder was trained on it.
 
     mean, std: the encoder's own, per channel.
     """
@@ -38,20 +38,15 @@ class RGBInput(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, L: Tensor) -> Tensor:
-        return ((lightness_to_grey(L) - self.mean) / self.std).to(L.dtype)
-
-
-class Normalized(nn.Module):
-    """RGB in [0, 1] with mean 0 and std 1, as an encoder was trained on it."""
-
-    def __init__(self, mean: Triple, std: Triple):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-
     def forward(self, rgb: Tensor) -> Tensor:
         return (rgb - self.mean) / self.std
+
+
+class RGBInput(Normalized):
+    """Network-scaled L as the normalised R = G = B that a pretrained encoder saw."""
+
+    def forward(self, L: Tensor) -> Tensor:
+        return super().forward(lightness_to_grey(L)).to(L.dtype)
 
 
 def flat(modules: Iterable[nn.Module]) -> list[nn.Module]:
@@ -69,20 +64,17 @@ def without_closing_expansion(stages: Sequence[nn.Module]) -> list[nn.Module]:
     from 7.8 M to 79.7 M parameters.
     """
     stages = list(stages)
-    while len(stages) > 1 and _only_widens(stages[-1]):
+    while len(stages) > 1:
+        found = [m for m in stages[-1].modules() if isinstance(m, nn.Conv2d)]
+        if len(found) != 1 or found[0].kernel_size != (1, 1) or found[0].stride != (1, 1):
+            break
+        if found[0].out_channels < 2 * found[0].in_channels:
+            break
         stages.pop()
     return stages
 
 
-def _only_widens(stage: nn.Module) -> bool:
-    convolutions = [m for m in stage.modules() if isinstance(m, nn.Conv2d)]
-    return len(convolutions) == 1 and (
-        convolutions[0].kernel_size == (1, 1)
-        and convolutions[0].stride == (1, 1)
-        and convolutions[0].out_channels >= 2 * convolutions[0].in_channels
-    )
-
-
+@torch.no_grad()
 def reading_lightness(
     stages: Sequence[nn.Module], mean: Triple, std: Triple, arch: str, lightness: str = "folded"
 ) -> nn.Sequential:
@@ -96,83 +88,37 @@ def reading_lightness(
     """
     if lightness not in LIGHTNESS:
         raise UsageError(f"unknown lightness '{lightness}': choices: {', '.join(LIGHTNESS)}")
-    if lightness == "folded":
-        return _folded(stages, mean, std, arch)
     if lightness == "replicated":
-        entry: nn.Module = RGBInput(mean, std)
-    else:
-        entry = nn.Identity()
-        for convolution in _first_convolutions(stages, arch):
-            convolution.weight = nn.Parameter(convolution.weight.detach().sum(1, keepdim=True))
+        return nn.Sequential(nn.Sequential(RGBInput(mean, std), stages[0]), *stages[1:])
+    unfit = f"{arch} does not fit as an encoder: its first layer cannot read one channel"
+    convolutions = (m for stage in stages for m in stage.modules() if isinstance(m, nn.Conv2d))
+    first = [m for m in convolutions if m.in_channels == 3 and m.groups == 1]
+    if not first:
+        raise UsageError(unfit)
+    if lightness == "summed":
+        for convolution in first:
+            convolution.weight = nn.Parameter(convolution.weight.sum(1, keepdim=True))
             convolution.in_channels = 1
-    return nn.Sequential(nn.Sequential(entry, stages[0]), *stages[1:])
-
-
-@torch.no_grad()
-def up_to_resolution(stages: nn.Sequential, count: int, size: int, arch: str) -> nn.Sequential:
-    """The stages that give the first `count` resolutions of features, for size×size images, in
-    evaluation mode.
-
-    Raises UsageError for fewer than 2, which leave a U-Net nothing to decode, or more than it has.
-    """
-    x, sides = torch.zeros(1, 1, size, size), []
-    for stage in stages.eval():
-        x = stage(x)
-        sides.append(x.shape[-1])
-    kept = list(dict.fromkeys(sides))[:count]
-    most = len(set(sides))
-    if not 2 <= count <= most:
-        raise UsageError(f"{arch} has {most} stages at {size}×{size}: use 2 to {most}, not {count}")
-    return nn.Sequential(
-        *(stage for stage, side in zip(stages, sides, strict=True) if side in kept)
-    )
-
-
-@torch.no_grad()
-def _folded(stages: Sequence[nn.Module], mean: Triple, std: Triple, arch: str) -> nn.Sequential:
-    """Stages of one grey channel.
-
-    For R = G = B = g and x = (g - m) / s, with m, s the channels' mean statistics, a kernel's
-    response is x ⋆ Σ w_c s / std_c + Σ w_c (m - mean_c) / std_c: exact wherever no padding is seen.
-    """
-    first = _first_convolutions(stages, arch)
+        return nn.Sequential(nn.Sequential(nn.Identity(), stages[0]), *stages[1:])
+    # For R = G = B = g and x = (g - m) / s, with m, s the channels' mean statistics, a kernel's
+    # response is x ⋆ Σ w_c s / std_c + Σ w_c (m - mean_c) / std_c: exact where no padding is seen.
     m, s = sum(mean) / 3, sum(std) / 3
-    grey_input = GreyInput(m, s)
+    means, stds = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
+    grey_input, fits = GreyInput(m, s), True
     L = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    rgb = (lightness_to_grey(L) - _column(mean)) / _column(std)
-    fits = True
+    rgb = (lightness_to_grey(L) - means) / stds
     for convolution in first:
         wanted = _inner_response(convolution, rgb)
-        _fold(convolution, torch.tensor(mean), torch.tensor(std), m, s)
+        weight = convolution.weight / stds
+        shift = (weight * (m - means)).sum((1, 2, 3))
+        bias = shift if convolution.bias is None else shift + convolution.bias
+        convolution.weight = nn.Parameter(weight.sum(1, keepdim=True) * s)
+        convolution.bias, convolution.in_channels = nn.Parameter(bias), 1
         got = _inner_response(convolution, grey_input(L))
         fits &= torch.allclose(got, wanted, rtol=1e-4, atol=1e-4)
     if not fits:  # such as a convolution that standardises its weights as it runs
-        raise _unfit(arch)
+        raise UsageError(unfit)
     return nn.Sequential(nn.Sequential(grey_input, stages[0]), *stages[1:])
-
-
-def _first_convolutions(stages: Sequence[nn.Module], arch: str) -> list[nn.Conv2d]:
-    found = [m for stage in stages for m in stage.modules() if _reads_rgb(m)]
-    if not found:
-        raise _unfit(arch)
-    return found
-
-
-def _unfit(arch: str) -> UsageError:
-    return UsageError(f"{arch} does not fit as an encoder: its first layer cannot read one channel")
-
-
-def _reads_rgb(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1
-
-
-def _fold(convolution: nn.Conv2d, mean: Tensor, std: Tensor, m: float, s: float) -> None:
-    weight = convolution.weight / std[:, None, None]
-    shift = (weight * (m - mean)[:, None, None]).sum((1, 2, 3))
-    bias = shift if convolution.bias is None else shift + convolution.bias
-    convolution.weight = nn.Parameter(weight.sum(1, keepdim=True) * s)
-    convolution.bias = nn.Parameter(bias)
-    convolution.in_channels = 1
 
 
 def _inner_response(convolution: nn.Conv2d, x: Tensor) -> Tensor:
@@ -182,5 +128,19 @@ def _inner_response(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     return out[..., edge:-edge, edge:-edge]
 
 
-def _column(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values)[:, None, None]
+@torch.no_grad()
+def up_to_resolution(stages: nn.Sequential, count: int, size: int, arch: str) -> nn.Sequential:
+    """The stages of the first `count` resolutions for size×size images, in evaluation mode.
+
+    Raises UsageError for fewer than 2, which leave a U-Net nothing to decode, or more than it has.
+    """
+    x, sides = torch.zeros(1, 1, size, size), []
+    for stage in stages.eval():
+        x = stage(x)
+        sides.append(x.shape[-1])
+    resolutions = list(dict.fromkeys(sides))
+    most = len(resolutions)
+    if not 2 <= count <= most:
+        raise UsageError(f"{arch} has {most} stages at {size}×{size}: use 2 to {most}, not {count}")
+    kept = (i for i, side in enumerate(sides) if side in resolutions[:count])
+    return nn.Sequential(*(stages[i] for i in kept))

@@ -37,9 +37,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise RunError(f"cannot read the weights in {path}: {first_line(error)}") from error
-    except Exception as error:  # UnpicklingError and its kin: something else than tensors
+    except Exception as error:  # UnpicklingError and the like: something other than tensors
         raise RunError(f"{path} is broken or holds more than tensors, and is not loaded") from error
-    if not _is_state_dict(weights):
+    named = weights.items() if isinstance(weights, dict) else ()
+    if not named or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in named):
         raise RunError(f"{path} is no state_dict: a flat dict of named tensors is needed")
     return {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
 
@@ -50,12 +51,6 @@ def check_file(path: Path) -> None:
         raise UsageError(f"no encoder weights at {path}")
 
 
-def _is_state_dict(weights) -> bool:
-    if not isinstance(weights, dict) or not weights:
-        return False
-    return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items())
-
-
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line of bearable length."""
+    """The first line of an error's message, at most 200 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,4 +1,18 @@
-"""How good models are on test images: one table and one picture for all of them."""
+"""How good models are on test images: one table and one picture for all of them.
+
+`evaluate` does all of it; its parts, which keep only batches in memory, whatever the number N of
+images (S: their side in pixels; rows: a slice, numbers or a mask of images):
+- load_images(data, size, limit, batch_size, seed, data_dir, progress, part) → ImageSet: rgb
+  (N, 3, S, S) uint8, mapped from the cache of decoded images; files; greyscale; len(images);
+  images.L[rows] and images.true_ab(rows), computed each time; images.batches(task), the slices of
+  all batches behind a progress bar.
+- measure_model(name, generator, images, device, working_size, further), measure_grey(images,
+  further), as_measured(name, ab, images, further) → Measured: values, (N,) of each metric and of
+  each name that further(L, ab, true_ab) → dict gives of a batch; row(), their means; ab[rows],
+  predicted again each time, by the generator as it then is.
+- as_colorful_as(richer, paler, images) → (Measured, factor): at matched saturation.
+- Distant(names, feature_encoder, images, device).add(measured) → Measured with distances.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -10,13 +24,12 @@ from torch import nn
 from colourgan.color import decode, lightness_to_grey
 from colourgan.distances import FEATURE_ENCODER, check_distances
 from colourgan.errors import RunError, UsageError
-from colourgan.evaluate.distant import Distant
+from colourgan.evaluate.images import Computed, ImageSet, Rows, check_numbers, load_images
 from colourgan.evaluate.measured import (
-    ImageSet,
+    Distant,
     Measured,
     as_colorful_as,
-    check_numbers,
-    load_images,
+    as_measured,
     measure_grey,
     measure_model,
 )
@@ -26,20 +39,10 @@ from colourgan.metrics import bootstrap_interval
 from colourgan.plots import grid
 
 __all__ = [
-    "COLUMNS",
-    "DECILES",
-    "Distant",
-    "Evaluation",
-    "ImageSet",
-    "Measured",
-    "as_colorful_as",
-    "as_json",
-    "evaluate",
-    "load_images",
-    "measure_grey",
-    "measure_model",
-    "table",
-]
+    "COLUMNS", "DECILES", "Computed", "Distant", "Evaluation", "ImageSet", "Measured",
+    "as_colorful_as", "as_json", "as_measured", "evaluate", "load_images", "measure_grey",
+    "measure_model", "table",
+]  # fmt: skip
 
 PICTURED = 8  # images in the picture
 DECILES, RANKED = "deciles.png", 12  # the other picture, and its images
@@ -63,9 +66,9 @@ def evaluate(
 ) -> Evaluation:
     """The metrics of all models on the same test images, beside those of grey (ab = 0).
 
-    For each pair of models there is a row more: the less colorful one, its ab multiplied until its
-    mean colorfulness equals the other's. A GAN is worth its name only if it beats that row. Its
-    intervals are over the test images; how another training would turn out, they do not say.
+    Each pair of models adds a row: the less colorful one, its ab multiplied until its mean
+    colorfulness equals the other's. A GAN is worth training only if it beats that row. Intervals
+    are over the test images; they do not say how another training would turn out.
 
     models: name → generator, L (N, 1, H, W) → ab (N, 2, H, W) in network units; each is moved to
     `device` and put in evaluation mode. data: a name of DATASETS or a folder. size: side of the
@@ -75,50 +78,29 @@ def evaluate(
     images from the best to the worst ΔE of the last model. distances: names of DISTANCES, for
     further columns (None: "frechet", if there are two images); feature_encoder: ARCH[@WEIGHTS] for
     "frechet". part: "test", or "valid" for the validation images. working_size: the side at which
-    models predict, as `colorize` does it, their ab then enlarged; None: `size`. All predictions are
-    kept in memory: 8·S² bytes an image and model.
+    models predict, as `colorize` does it, their ab then enlarged; None: `size`. Predictions are not
+    kept but made again where needed; one model's lie in a temporary file where images are cached
+    while it is compared, 12·S² bytes per image, or 3·S² for its distances.
 
-    Raises UsageError for models of several sizes without `size`, numbers that are too small and
-    data or distances that are not there; RunError for a model that predicts NaN and for weights
-    that cannot be had.
+    Raises UsageError for models of different sizes without `size`, numbers that are too small and
+    unknown data or distances; RunError for a model that predicts NaN and for missing weights.
     """
-    size = _common_size(models) if size is None else size
+    if size is None:
+        sizes = {name: getattr(m, "arguments", {}).get("size") for name, m in models.items()}
+        size = next(iter(sizes.values()), None)
+        if len(set(sizes.values())) != 1 or size is None:
+            built = ", ".join(f"{name} {side or 'unknown'}" for name, side in sizes.items())
+            raise UsageError(f"no size in common ({built or 'no models'}): choose one with --size")
     check_numbers(size, limit, batch_size)
     check_distances(("frechet",) if distances is None else distances, feature_encoder, size)
     images = load_images(data, size, limit, batch_size, seed, data_dir, progress, part)
     if distances is None:
-        distances = ("frechet",) if len(images.L) > 1 else ()
+        distances = ("frechet",) if len(images) > 1 else ()
     distant = Distant(distances, feature_encoder, images, device)
     grey = distant.add(measure_grey(images))
     measured = [
         distant.add(measure_model(*each, images, device, working_size)) for each in models.items()
     ]
-    matched, comparisons, left_out = _comparisons(measured, images, seed, distant)
-    rows = [each.row() for each in (grey, *measured, *matched)]
-    picture = None if out is None else Path(out, "evaluation.png")
-    count = len(images.L)
-    evaluation = Evaluation(
-        rows, comparisons, left_out, count, str(data), size, picture, distant.notes(rows)
-    )
-    if picture is not None:
-        _draw(measured, images, picture)
-        _draw_deciles(measured, images, picture.with_name(DECILES))
-        _write(evaluation, picture)
-    return evaluation
-
-
-def _common_size(models: Mapping[str, nn.Module]) -> int:
-    sizes = {name: getattr(m, "arguments", {}).get("size") for name, m in models.items()}
-    if len(set(sizes.values())) == 1 and None not in sizes.values():
-        return next(iter(sizes.values()))
-    built = ", ".join(f"{name} {size or 'unknown'}" for name, size in sizes.items())
-    raise UsageError(f"no size in common ({built or 'no models'}): choose one with --size")
-
-
-def _comparisons(
-    measured: list[Measured], images: ImageSet, seed: int, distant: Distant
-) -> tuple[list[Measured], list[dict], list[str]]:
-    """Of all pairs of models: the matched rows, the comparisons and why others are left out."""
     matched, comparisons, left_out = [], [], []
     for pair in combinations(measured, 2):
         paler, richer = sorted(pair, key=lambda each: each.row()["colorfulness"])
@@ -127,67 +109,42 @@ def _comparisons(
         except RunError as error:
             left_out.append(f"{richer.name} is not compared with {paler.name}: {error}")
             continue
-        # The ab of all pairs would fill the memory.
-        matched.append(distant.add(rival)._replace(ab=None))
-        comparisons.append(_comparison(paler, richer, rival, factor, seed))
-    return matched, comparisons, left_out
+        matched.append(distant.add(rival)._replace(ab=None))  # without ab, whose file is large
+        found = {"model": richer.name, "base": paler.name, "against": rival.name, "factor": factor}
+        # By how much the model's errors are below the rival's, and as shares of those.
+        for metric, name in {"l1": "relative", "delta_e": "relative_delta_e"}.items():
+            differences = rival.values[metric].double() - richer.values[metric].double()
+            difference, interval = differences.mean().item(), bootstrap_interval(differences, seed)
+            if metric == "l1":
+                found |= {"l1_difference": difference, "interval": list(interval)}
+            whole = rival.row()[metric] or 1.0  # 0 if both are grey and the images, too
+            shares = [end / whole for end in interval]
+            found |= {name: difference / whole, f"{name}_interval": shares}
+        comparisons.append(found)
+    rows = [each.row() for each in (grey, *measured, *matched)]
+    picture = None if out is None else Path(out, "evaluation.png")
+    count, notes = len(images), distant.notes(rows)
+    evaluation = Evaluation(rows, comparisons, left_out, count, str(data), size, picture, notes)
+    if picture is not None:
+        _draw(measured, images, range(min(PICTURED, count)), picture)
+        delta_e = measured[-1].values["delta_e"]
+        places = torch.linspace(0, count - 1, min(RANKED, count)).round().long()
+        chosen = delta_e.argsort()[places]
+        shares = places / max(1, count - 1)
+        titles = [f"{s:.0%}: ΔE {d:.1f}" for s, d in zip(shares, delta_e[chosen], strict=True)]
+        _draw(measured, images, chosen, picture.with_name(DECILES), titles)
+        for suffix, text in {".json": as_json(evaluation), ".txt": table(evaluation)}.items():
+            with replacing(picture.with_suffix(suffix)) as part:
+                part.write_text(text + "\n", encoding="utf-8")
+    return evaluation
 
 
-def _comparison(
-    paler: Measured, richer: Measured, rival: Measured, factor: float, seed: int
-) -> dict:
-    difference, interval, relative = _under(richer, rival, "l1", seed)
-    _, _, relative_delta_e = _under(richer, rival, "delta_e", seed)
-    return {
-        "model": richer.name,
-        "base": paler.name,
-        "against": rival.name,
-        "factor": factor,
-        "l1_difference": difference,
-        "interval": list(interval),
-        "relative": relative[0],
-        "relative_interval": relative[1:],
-        "relative_delta_e": relative_delta_e[0],
-        "relative_delta_e_interval": relative_delta_e[1:],
-    }
-
-
-def _under(
-    richer: Measured, rival: Measured, metric: str, seed: int
-) -> tuple[float, tuple[float, float], list[float]]:
-    """By how much an error is below the rival's: mean, interval, and both as shares of that."""
-    differences = rival.values[metric].double() - richer.values[metric].double()
-    difference, interval = differences.mean().item(), bootstrap_interval(differences, seed)
-    whole = rival.row()[metric] or 1.0  # 0 if both are grey and the images, too
-    return difference, interval, [each / whole for each in (difference, *interval)]
-
-
-def _draw(measured: list[Measured], images: ImageSet, path: Path) -> None:
-    """grey | each model | true, one image a row."""
-    L = images.L[:PICTURED]
+def _draw(
+    measured: list[Measured], images: ImageSet, rows: Rows, path: Path, titles: list | None = None
+) -> None:
+    """grey | each model | true, one image per row."""
+    L = images.L[rows]
     grey = lightness_to_grey(L).expand(-1, 3, -1, -1)
-    columns = [decode(L, each.ab[:PICTURED]) for each in measured]
-    rows = list(zip(grey, *columns, images.rgb[:PICTURED] / 255, strict=True))
-    grid(rows, path, ["grey", *(each.name for each in measured), "true"])
-
-
-def _draw_deciles(measured: list[Measured], images: ImageSet, path: Path) -> None:
-    """The same columns for twelve images: from the last model's best ΔE to its worst."""
-    delta_e = measured[-1].values["delta_e"]
-    order = delta_e.argsort()
-    places = torch.linspace(0, len(order) - 1, min(RANKED, len(order))).round().long()
-    chosen = order[places]
-    L = images.L[chosen]
-    columns = [decode(L, each.ab[chosen]) for each in measured]
-    grey = lightness_to_grey(L).expand(-1, 3, -1, -1)
-    rows = list(zip(grey, *columns, images.rgb[chosen] / 255, strict=True))
-    shares = places / max(1, len(order) - 1)
-    titles = [f"{s:.0%}: ΔE {d:.1f}" for s, d in zip(shares, delta_e[chosen], strict=True)]
-    grid(rows, path, ["grey", *(each.name for each in measured), "true"], titles)
-
-
-def _write(evaluation: Evaluation, picture: Path) -> None:
-    texts = {".json": as_json(evaluation), ".txt": table(evaluation)}
-    for suffix, text in texts.items():
-        with replacing(picture.with_suffix(suffix)) as part:
-            part.write_text(text + "\n", encoding="utf-8")
+    columns = [decode(L, each.ab[rows]) for each in measured]
+    pictures = list(zip(grey, *columns, images.rgb[rows] / 255, strict=True))
+    grid(pictures, path, ["grey", *(each.name for each in measured), "true"], titles)

@@ -1,55 +1,30 @@
-"""What a model predicts for test images, and every metric of it, image by image."""
+"""Every metric of what a model predicts for test images, and their distances from the true ones."""
 
-import random
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from colourgan.color import decode, encode, to_lab
-from colourgan.datasets import cached_images, dataset_root, test_files, training_parts
-from colourgan.errors import RunError, UsageError
-from colourgan.generators import SMALLEST, enlarged, predict_at
+from colourgan.distances import INCEPTION_FEATURES, Pictures, compare, imagenet_labels
+from colourgan.errors import RunError
+from colourgan.evaluate.images import Computed, ImageSet, Rows, on_disk
+from colourgan.generators import enlarged, predict_at
 from colourgan.metrics import Colors, measure, saturation_match, summarize
 
-# What models are measured on: images that no training saw, or those it was chosen by.
-PARTS = {"test": test_files, "valid": lambda root: training_parts(root).valid}
-
-
-class ImageSet(NamedTuple):
-    """rgb: (N, 3, S, S) uint8; L: (N, 1, S, S) in network units; files: where they come from;
-    greyscale: files among them that were left out since they are stored without color; and how to
-    go through them.
-    """
-
-    rgb: Tensor
-    L: Tensor
-    files: list[Path]
-    greyscale: list[Path]
-    batch_size: int
-    progress: bool
-
-    def batches(self, task: str) -> Iterable[slice]:
-        """The rows of each batch, behind a progress bar."""
-        starts = range(0, len(self.rgb), self.batch_size)
-        rows = [slice(start, start + self.batch_size) for start in starts]
-        return tqdm(rows, task, unit="batch", leave=False, disable=not self.progress)
-
-    def true_ab(self) -> Tensor:
-        """(N, 2, S, S) in network units."""
-        return torch.cat([encode(part)[1] for part in self.rgb.split(self.batch_size)])
+Further = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
+"""Further values of some images: (L, ab, true ab) → name → (n,)."""
 
 
 class Measured(NamedTuple):
-    """ab: (N, 2, S, S) in network units; values: what `metrics.measure` gives, (N,) each;
-    distances: numbers of the whole set, if `evaluate` was asked for them.
+    """values: what `metrics.measure` gives and what else was asked for, (N,) each; ab:
+    (N, 2, S, S) in network units, predicted again where it is indexed, so with the generator as it
+    then is; distances: numbers of the whole set, if `evaluate` was asked for them.
     """
 
     name: str
-    ab: Tensor | None
+    ab: Computed | Tensor | None
     values: dict[str, Tensor]
     distances: dict[str, float] | None = None
 
@@ -57,34 +32,11 @@ class Measured(NamedTuple):
         return {"name": self.name, **summarize(self.values), **(self.distances or {})}
 
 
-def load_images(
-    data: str | Path,
-    size: int,
-    limit: int | None = None,
-    batch_size: int = 64,
-    seed: int = 0,
-    data_dir: Path | None = None,
-    progress: bool = True,
-    part: str = "test",
-) -> ImageSet:
-    """The test images of a data set as `evaluate` takes them; see its arguments and errors."""
-    check_numbers(size, limit, batch_size)
-    if part not in PARTS:
-        raise UsageError(f"unknown part '{part}': choices: {', '.join(PARTS)}")
-    files = PARTS[part](dataset_root(data, data_dir))
-    random.Random(seed).shuffle(files)
-    # Pictures without color are part of a published test set.
-    cached = cached_images(files, size, limit, skip_colorless=False)
-    rgb = torch.tensor(cached.images).permute(0, 3, 1, 2)
-    L = torch.cat([encode(part)[0] for part in rgb.split(batch_size)])
-    greyscale = [Path(file) for file in cached.skipped.get("grey", [])]
-    return ImageSet(rgb, L, cached.files, greyscale, batch_size, progress)
-
-
-def measure_grey(images: ImageSet) -> Measured:
+def measure_grey(images: ImageSet, further: Further | None = None) -> Measured:
     """What predicting no color, ab = 0, scores."""
-    count, _, height, width = images.L.shape
-    return as_measured("grey", torch.zeros(1, 2, 1, 1).expand(count, 2, height, width), images)
+    count, _, height, width = images.rgb.shape
+    ab = torch.zeros(1, 2, 1, 1).expand(count, 2, height, width)
+    return as_measured("grey", ab, images, further)
 
 
 def measure_model(
@@ -93,61 +45,121 @@ def measure_model(
     images: ImageSet,
     device: str,
     working_size: int | None = None,
+    further: Further | None = None,
 ) -> Measured:
     """A generator's predictions and their metrics; RunError if one is not finite.
 
-    working_size: the side at which it predicts, None for the images' own.
+    The generator is moved to `device` and put in evaluation mode. working_size: the side at which
+    it predicts, None for the images' own. further: see `as_measured`.
     """
-    return as_measured(name, _predicted(name, generator, images, device, working_size), images)
+
+    def predicted(rows: Rows) -> Tensor:
+        """ab (n, 2, S, S) float32 on the CPU."""
+        # Not under inference_mode: parameters moved there could not be trained again.
+        generator.to(device).eval()
+        parts = []
+        with torch.inference_mode():
+            for L in images.L[rows].split(images.batch_size):
+                L = L.to(device)
+                if working_size is None:
+                    ab = generator(L).float()
+                else:
+                    ab = enlarged(predict_at(generator, L, (working_size, working_size)), L)
+                parts.append(ab.cpu())
+        ab = torch.cat(parts)
+        if not ab.isfinite().all():
+            raise RunError(f"{name} predicts values that are not finite: the model is broken")
+        return ab
+
+    count, _, *sides = images.rgb.shape
+    return as_measured(name, Computed((count, 2, *sides), predicted), images, further)
 
 
-def check_numbers(size: int, limit: int | None, batch_size: int) -> None:
-    """Raises UsageError for one that is too small."""
-    wanted = (("size", size, SMALLEST), ("limit", limit, 1), ("batch size", batch_size, 1))
-    for what, value, least in wanted:
-        if value is not None and value < least:
-            raise UsageError(f"{what} {value} is too small: it must be at least {least}")
+def as_measured(
+    name: str, ab: Computed | Tensor, images: ImageSet, further: Further | None = None
+) -> Measured:
+    """All metrics of ab (N, 2, S, S) in network units, image by image, in one pass.
 
-
-def _predicted(
-    name: str, generator: nn.Module, images: ImageSet, device: str, working_size: int | None
-) -> Tensor:
-    """ab (N, 2, S, S) float32 on the CPU; RunError if any of it is not finite."""
-    # Not under inference_mode: parameters moved there could not be trained again.
-    generator = generator.to(device).eval()
-    batches = images.batches(f"{name}: predicting")
-    with torch.inference_mode():
-        parts = (images.L[rows].to(device) for rows in batches)
-        ab = torch.cat([_ab(generator, L, working_size).cpu() for L in parts])
-    if not ab.isfinite().all():
-        raise RunError(f"{name} predicts values that are not finite: the model is broken")
-    return ab
-
-
-def _ab(generator: nn.Module, L: Tensor, working_size: int | None) -> Tensor:
-    if working_size is None:
-        return generator(L).float()
-    return enlarged(predict_at(generator, L, (working_size, working_size)), L)
-
-
-def as_measured(name: str, ab: Tensor, images: ImageSet) -> Measured:
-    """All metrics of ab (N, 2, S, S) in network units, image by image."""
+    further: more values than METRICS, of a batch at a time; `Measured.values` has them, too.
+    """
     parts = []
-    for rows in images.batches(f"{name}: measuring"):
-        L, rgb = images.L[rows], images.rgb[rows]
-        pred = Colors(to_lab(L, ab[rows]), decode(L, ab[rows]))
-        parts.append(measure(pred, Colors(to_lab(*encode(rgb)), rgb / 255)))
+    for rows in images.batches(f"{name}: predicting and measuring"):
+        rgb, pred_ab = images.rgb[rows], ab[rows]
+        L, true_ab = encode(rgb)
+        pred = Colors(to_lab(L, pred_ab), decode(L, pred_ab))
+        values = measure(pred, Colors(to_lab(L, true_ab), rgb / 255))
+        parts.append(values | (further(L, pred_ab, true_ab) if further else {}))
     return Measured(name, ab, {key: torch.cat([part[key] for part in parts]) for key in parts[0]})
 
 
 def as_colorful_as(richer: Measured, paler: Measured, images: ImageSet) -> tuple[Measured, float]:
     """`paler` with its ab multiplied until it is as colorful as `richer`, and the factor.
 
-    The factor is below 1 if it is not the paler one. Raises RunError if there is none, or only one
-    image, which gives no interval.
+    The factor is below 1 if it is not the paler one. L and ab lie in a temporary file, 12·S² bytes
+    per image, that is freed with the result's ab. Raises RunError if there is no such factor, only
+    one image, which gives no interval, or no space for that file.
     """
-    if len(images.L) < 2:
+    if len(images) < 2:
         raise RunError("one image gives no interval")
-    factor = saturation_match(paler.ab, images.L, richer.row()["colorfulness"])
+    batches = images.batches(f"{paler.name}: predicting")
+    lab = on_disk(torch.cat((images.L[rows], paler.ab[rows]), 1) for rows in batches)
+    L, ab = lab[:, :1], lab[:, 1:]
+    factor = saturation_match(ab, L, richer.row()["colorfulness"])
     name = f"{paler.name} ×{factor:.2f} (as colorful as {richer.name})"
-    return as_measured(name, paler.ab * factor, images), factor
+    scaled = Computed(ab.shape, lambda rows: ab[rows] * factor)
+    return as_measured(name, scaled, images), factor
+
+
+class Distant:
+    """DISTANCES of these names from the true images, whose features are computed only once."""
+
+    def __init__(self, names: Sequence[str], feature_encoder: str, images: ImageSet, device: str):
+        self.names, self.images = names, images
+        self.options = feature_encoder, device, images.batch_size
+        labels = imagenet_labels(images.files) if "accuracy" in names else None
+        self.true = self._pictures(images.rgb, labels)
+        if "accuracy" in names:  # without labels this is the error, before any model predicts
+            self.accuracy = compare(["accuracy"], self.true, self.true)[0]["accuracy"]
+
+    def add(self, measured: Measured) -> Measured:
+        """The same with its distances, and with the values of those that have one per image."""
+        if not self.names:
+            return measured
+        batches = self.images.batches(f"{measured.name}: decoding")
+        decoded = (decode(self.images.L[rows], measured.ab[rows]) for rows in batches)
+        # As files would have them.
+        pred = self._pictures(on_disk((rgb * 255).round().to(torch.uint8) for rgb in decoded))
+        distances, values = compare(self.names, pred, self.true)
+        return measured._replace(values=measured.values | values, distances=distances)
+
+    def notes(self, rows: Sequence[dict]) -> list[str]:
+        """Sentences below the table: what the numbers are, and what they cannot be used for.
+
+        rows: those of the table, grey's first.
+        """
+        encoder, count = self.options[0], len(self.images)
+        said, features = [], {}
+        if "frechet" in self.names:
+            features["Fréchet"] = self.true.features.shape[1]
+            said.append(f"Fréchet: distance in the features of {encoder}, not comparable with FID.")
+        if "fid" in self.names:
+            features["FID"] = INCEPTION_FEATURES
+        if features:
+            more = "larger the fewer images there are; compare at equal numbers."
+            said.append(f"{' and '.join(features)}: {more}")
+        for name, width in features.items():
+            if count <= width:
+                few = f"{count:,} images are too few to fit {width:,} features"
+                said.append(f"{name}: {few}; far from its value for many images.")
+        if "accuracy" in self.names:
+            note = f"accuracy: of efficientnet_lite0; true pictures {self.accuracy:.1%}"
+            grey, *models = rows
+            if models and (gap := self.accuracy - grey["accuracy"]):
+                shares = ((m["name"], (m["accuracy"] - grey["accuracy"]) / gap) for m in models)
+                ways = ", ".join(f"{name} {share:.0%}" for name, share in shares)
+                note += f"; of the way from grey to true: {ways}"
+            said.append(f"{note}.")
+        return said
+
+    def _pictures(self, rgb: Tensor, labels: Tensor | None = None) -> Pictures:
+        return Pictures(rgb, *self.options, progress=self.images.progress, labels=labels)

@@ -35,16 +35,16 @@ _LEAST_RELATIVE = 0.0005
 
 
 class Evaluation(NamedTuple):
-    """rows: one dict a table row, "name", what `metrics.summarize` gives, the distances.
+    """rows: one dict per table row, "name", what `metrics.summarize` gives, the distances.
 
-    comparisons: one dict a pair of models. "model" is the name of the more colorful one, "base" the
-    other's, "against" the row of the other with its ab multiplied by "factor"; "l1_difference" is
-    that row's L1 minus the model's (positive: the model is better than mere saturation),
+    comparisons: one dict per pair of models. "model" is the name of the more colorful one, "base"
+    the other's, "against" the row of the other with its ab multiplied by "factor"; "l1_difference"
+    is that row's L1 minus the model's (positive: the model is better than mere saturation),
     "interval" its 95 % bootstrap interval [low, high] over images; "relative" and
     "relative_interval" are the same as shares of that row's L1, "relative_delta_e" and
-    "relative_delta_e_interval" those of ΔE. left_out: a sentence for each pair
-    that could not be compared. count: test images; size: their side in pixels; picture: the file of
-    the grid, if one was wanted. notes: sentences about the distances.
+    "relative_delta_e_interval" those of ΔE. left_out: a sentence for each pair that could not be
+    compared. count: number of test images;
+    size: their side in pixels; picture: the grid's file, if any. notes: sentences about distances.
     """
 
     rows: list[dict]
@@ -65,52 +65,43 @@ def table(evaluation: Evaluation) -> str:
     for row in evaluation.rows:
         numbers = (format(row[name], style) for name, (_, style) in columns.items())
         cells.append([row["name"], *numbers])
-    size = f"{evaluation.size}×{evaluation.size}"
-    title = f"{evaluation.data}, test images: {evaluation.count:,} of {size} pixels"
-    sentences = [_sentence(each) + _delta_e(each) for each in evaluation.comparisons]
-    sentences += evaluation.left_out
-    legend = [LEGEND, *evaluation.notes]
-    return "\n".join([title, "", *aligned(cells), "", *legend, "", *sentences]).rstrip()
+    data, size = evaluation.data, f"{evaluation.size}×{evaluation.size} pixels"
+    lines = [f"{data}, test images: {evaluation.count:,} of {size}", "", *aligned(cells), ""]
+    lines += [LEGEND, *evaluation.notes, "", *map(_sentence, evaluation.comparisons)]
+    return "\n".join([*lines, *evaluation.left_out]).rstrip()
 
 
 def as_json(evaluation: Evaluation) -> str:
-    """The same as a JSON object: "rows", "comparisons", "left_out", "images", "data", "size", and
-    "notes" if there are any.
-    """
+    """A JSON object: "rows", "comparisons", "left_out", "images", "data", "size", maybe "notes"."""
     content = evaluation._asdict()
-    if not content["notes"]:
-        del content["notes"]
     content["images"] = content.pop("count")
     del content["picture"]
+    if not content["notes"]:
+        del content["notes"]
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _sentence(comparison: dict) -> str:
     """What a comparison means."""
-    model, relative = comparison["model"], comparison["relative"]
+
+    def under(name: str) -> tuple[str, str, float]:
+        relative = comparison[name]
+        sign, side = (-1, "over") if relative < 0 else (1, "under")
+        low, high = sorted(sign * end for end in comparison[f"{name}_interval"])
+        interval = f"{low * 100:z.1f} % to {high * 100:z.1f} %"
+        return f"{abs(relative) * 100:z.1f} % {side}", interval, low
+
     rival = f"{comparison['base']} at matched saturation"
-    sign = -1 if relative < 0 else 1
-    low, high = sorted(sign * end for end in comparison["relative_interval"])
-    interval = f"95 % interval {_percent(low)} to {_percent(high)}"
-    under = f"{_percent(abs(relative))} {'over' if relative < 0 else 'under'}"
+    l1, interval, low = under("relative")
+    delta_e, delta_e_interval, _ = under("relative_delta_e")
     if low < _LEAST_RELATIVE:
-        return f"{model}: no better than {rival}, L1 {under} it, {interval}"
-    if relative < 0:
-        return f"{model}: worse than {rival}, L1 {under} it, {interval}"
-    return f"{model}: L1 {under} {rival}, {interval}"
-
-
-def _delta_e(comparison: dict) -> str:
-    """What follows of ΔE."""
-    relative = comparison["relative_delta_e"]
-    sign = -1 if relative < 0 else 1
-    low, high = sorted(sign * end for end in comparison["relative_delta_e_interval"])
-    side = "over" if relative < 0 else "under"
-    return f"; ΔE {_percent(abs(relative))} {side} it, {_percent(low)} to {_percent(high)}"
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:z.1f} %"
+        found = f"no better than {rival}, L1 {l1} it"
+    elif comparison["relative"] < 0:
+        found = f"worse than {rival}, L1 {l1} it"
+    else:
+        found = f"L1 {l1} {rival}"
+    of_delta_e = f"ΔE {delta_e} it, {delta_e_interval}"
+    return f"{comparison['model']}: {found}, 95 % interval {interval}; {of_delta_e}"
 
 
 def aligned(cells: list[list[str]]) -> list[str]:

@@ -14,17 +14,7 @@ from colourgan.generators.dynamic_unet import ColorUnet, dynamic_unet
 from colourgan.generators.pix2pix import Pix2PixUnet, pix2pix_unet
 
 __all__ = [
-    "GENERATORS",
-    "SMALLEST",
-    "BoundedAb",
-    "ColorClasses",
-    "ColorUnet",
-    "Pix2PixUnet",
-    "dynamic_unet",
-    "enlarged",
-    "pix2pix_unet",
-    "predict_at",
-    "sampling",
-    "set_decoding",
+    "GENERATORS", "SMALLEST", "BoundedAb", "ColorClasses", "ColorUnet", "Pix2PixUnet",
+    "dynamic_unet", "enlarged", "pix2pix_unet", "predict_at", "sampling", "set_decoding",
     "splitter",
-]
+]  # fmt: skip

@@ -37,7 +37,7 @@ class BoundedAb(nn.Module):
 def splitter(model: nn.Module) -> list[list[nn.Parameter]]:
     """fastai parameter groups: the encoder, then the decoder; freezing trains the decoder alone.
 
-    A generator that is not built around an encoder is one group.
+    A generator without an encoder is one group.
     """
     parameters = list(model.parameters())
     if not hasattr(model, "encoder"):
@@ -60,9 +60,9 @@ def enlarged(ab: Tensor, L: Tensor) -> Tensor:
 
 @contextmanager
 def sampling(generator: nn.Module) -> Iterator[nn.Module]:
-    """The generator in eval mode but for its dropout, which stays on: each forward is a sample.
+    """The generator in eval mode except for its dropout: each forward pass is a sample.
 
-    Afterwards every module is in the mode it was in. Raises UsageError without any dropout above 0.
+    Afterwards every module is in its former mode. Raises UsageError without any dropout above 0.
     Source: Isola et al., CVPR 2017, section 3.3: dropout at test time is where the noise z is.
     """
     noise = [m for m in generator.modules() if isinstance(m, nn.Dropout) and m.p > 0]

@@ -10,8 +10,8 @@ from colourgan.bins import annealed_mean, bin_centers, class_weights
 from colourgan.color import AB_RANGE
 from colourgan.errors import UsageError
 
-AT_ONCE = 2**18  # pixels whose classes are in memory together where nothing is trained: 330 MB
-TEMPERATURES = (0.01, 1.0)  # nearly the mode of the classes, and their mean
+AT_ONCE = 2**18  # pixels whose classes are in memory together outside of training: 330 MB
+TEMPERATURES = (0.01, 1.0)  # from nearly the mode of the classes to their mean
 
 
 def set_decoding(generator: nn.Module, temperature: float | None, vivid: float | None) -> None:
@@ -27,10 +27,10 @@ def set_decoding(generator: nn.Module, temperature: float | None, vivid: float |
 class ColorClasses(nn.Module):
     """Features (N, C, h, w) → logits (N, Q, h, w) of the bins of color, and these → ab.
 
-    Buffers, saved with the model: prior (Q,), the bins' shares among the training images, which
-    with `rebalancing` gives the weights in the loss; temperature, vivid and saturation, which
-    decode. The loss makes rare colors more likely than they are; vivid is the share of this that is
-    left in: 1 decodes what was trained, 0 undoes it. saturation multiplies the decoded a and b.
+    Buffers, saved with the model: prior (Q,), the bins' shares in the training images, which with
+    `rebalancing` gives the weights in the loss; temperature, vivid and saturation, for decoding.
+    The weighted loss makes rare colors more likely than they are; vivid is how much of that is
+    kept: 1 decodes what was trained, 0 undoes it. saturation multiplies the decoded a and b.
     """
 
     def __init__(self, channels: int):
@@ -47,20 +47,17 @@ class ColorClasses(nn.Module):
         self.register_buffer("high", high, persistent=False)
 
     def weights(self) -> Tensor:
-        """(Q,): what a color of each bin counts in the loss."""
+        """(Q,): the weight of each bin's colors in the loss."""
         return class_weights(self.prior, self.rebalancing)
 
     def forward(self, features: Tensor, size: torch.Size) -> Tensor:
         """ab (N, 2, H, W) float32 in network units, enlarged to `size`."""
-        if torch.is_grad_enabled() or torch.jit.is_tracing():
-            return self.enlarged(self.logits(features), size)
-        height, width = features.shape[2:]
-        parts = features.split(max(1, AT_ONCE // (height * width)))
-        return torch.cat([self.enlarged(self.logits(part), size) for part in parts])
-
-    def enlarged(self, logits: Tensor, size: torch.Size) -> Tensor:
-        """ab (N, 2, H, W) of logits (N, Q, h, w), enlarged to `size`."""
-        ab = self.decode(logits)
+        if not (torch.is_grad_enabled() or torch.jit.is_tracing()):
+            height, width = features.shape[2:]
+            parts = features.split(max(1, AT_ONCE // (height * width)))
+            if len(parts) > 1:
+                return torch.cat([self.forward(part, size) for part in parts])
+        ab = self.decode(self.logits(features))
         return F.interpolate(ab, size=size, mode="bilinear", align_corners=False)
 
     def decode(self, logits: Tensor) -> Tensor:

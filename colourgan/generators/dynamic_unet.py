@@ -43,7 +43,11 @@ class ColorUnet(nn.Module):
     ):
         super().__init__()
         unet = DynamicUnet(encoder, 2, (size, size), blur=blur, self_attention=self_attention)
-        self.skips = [_index_of(hook, encoder) for hook in unet.sfs]
+        # The stage that each of DynamicUnet's hooks listens to, for its block to join.
+        self.skips = [
+            next(i for i, stage in enumerate(encoder) if skip.hook.id in stage._forward_hooks)
+            for skip in unet.sfs
+        ]
         unet.sfs.remove()
         layers = list(unet.layers)
         self.encoder = encoder
@@ -51,29 +55,51 @@ class ColorUnet(nn.Module):
         self.blocks = nn.ModuleList(m for m in layers if isinstance(m, UnetBlock))
         for block in self.blocks:
             block.hook = None
-        widths = _widths(self.blocks, decoder_width, decoder_channels)
-        if decoder_channels:
-            self.middle = _middle(self.middle[0].num_features, decoder_channels)
-        if widths:
-            _set_widths(self.blocks, widths, self.middle[-1][-1][0].out_channels)
+        rebuilt = decoder_channels is not None or decoder_width != 1
+        if decoder_channels:  # DynamicUnet's two convolutions at the lowest resolution, as wide
+            widths = self.middle[0].num_features, decoder_channels
+            pair = [ConvLayer(wide, decoder_channels, norm_type=None) for wide in widths]
+            self.middle = nn.Sequential(BatchNorm(widths[0]), nn.ReLU(), nn.Sequential(*pair))
+        channels = self.middle[-1][-1][0].out_channels
+        for block in self.blocks if rebuilt else ():
+            given, skip = block.conv2[0].out_channels, block.bn.num_features
+            wanted = decoder_channels or max(4, round(given * decoder_width))
+            attention = any(isinstance(m, SelfAttention) for m in block.conv2)
+            has_blur = any(isinstance(m, nn.AvgPool2d) for m in block.shuf)
+            block.shuf = PixelShuffle_ICNR(channels, channels // 2, blur=has_blur, norm_type=None)
+            block.conv1 = ConvLayer(channels // 2 + skip, wanted, norm_type=None)
+            extra = SelfAttention(wanted) if attention else None
+            block.conv2 = ConvLayer(wanted, wanted, norm_type=None, xtra=extra)
+            channels = wanted
         if self_attention and not any(isinstance(m, SelfAttention) for m in self.modules()):
             # DynamicUnet places it in the third block from the end, if there is one.
             self.blocks[0].conv2.append(SelfAttention(self.blocks[0].conv2[0].out_channels))
         channels = self.blocks[-1].conv2[0].out_channels
         if bins:
             self.classes = ColorClasses(channels)
-        else:
-            self.enlarge, self.join, self.head = _closing(layers, channels, bool(widths))
-            self.bound = BoundedAb()
+            return
+        self.enlarge = next((m for m in layers if isinstance(m, PixelShuffle_ICNR)), nn.Identity())
+        self.join = next(m for m in layers if isinstance(m, ResBlock))
+        self.head = layers[-2]
+        # DynamicUnet joins as many channels as the encoder reads, three where L is replicated.
+        if rebuilt or self.join.convpath[0][0].in_channels != channels + 1:
+            if not isinstance(self.enlarge, nn.Identity):
+                self.enlarge = PixelShuffle_ICNR(channels, norm_type=None)
+            self.join = ResBlock(1, channels + 1, channels + 1, norm_type=None)
+            self.head = ConvLayer(channels + 1, 2, ks=1, act_cls=None, norm_type=None)
+        self.bound = BoundedAb()
 
     def forward(self, L: Tensor) -> Tensor:
-        features, x = {}, L
-        for i, stage in enumerate(self.encoder):
+        features, x = [], L
+        for stage in self.encoder:
             x = stage(x)
-            features[i] = x
+            features.append(x)
         x = self.middle(x)
         for block, skip in zip(self.blocks, self.skips, strict=True):
-            x = _decode(block, x, features[skip])
+            # UnetBlock.forward, with the skip given instead of taken from a hook.
+            skip = features[skip]
+            x = torch.cat([_resized(block.shuf(x), skip), block.bn(skip)], dim=1)
+            x = block.conv2(block.conv1(block.relu(x)))
         if hasattr(self, "classes"):
             return self.classes.logits(x) if self.classifying else self.classes(x, L.shape[2:])
         x = _resized(self.enlarge(x), L)
@@ -110,64 +136,11 @@ class ColorUnet(nn.Module):
         return {"encoder": encoder, "decoder": total - encoder}
 
 
-def _index_of(hook, encoder: nn.Sequential) -> int:
-    """Which stage a DynamicUnet hook listens to."""
-    handles = [i for i, stage in enumerate(encoder) if hook.hook.id in stage._forward_hooks]
-    return handles[0]
-
-
-def _decode(block: UnetBlock, x: Tensor, skip: Tensor) -> Tensor:
-    """UnetBlock.forward with the skip given instead of taken from a hook."""
-    x = torch.cat([_resized(block.shuf(x), skip), block.bn(skip)], dim=1)
-    return block.conv2(block.conv1(block.relu(x)))
-
-
 def _resized(x: Tensor, like: Tensor) -> Tensor:
     # A trace records one branch: always resizing, which changes nothing at equal sizes, is safe.
     if torch.jit.is_tracing() or x.shape[-2:] != like.shape[-2:]:
         x = F.interpolate(x, size=like.shape[-2:], mode="nearest")
     return x
-
-
-def _widths(blocks: nn.ModuleList, factor: float, channels: int | None) -> list[int] | None:
-    """How many channels each block shall have; None for what DynamicUnet gave them."""
-    if channels:
-        return [channels] * len(blocks)
-    if factor == 1:
-        return None
-    return [max(4, round(block.conv2[0].out_channels * factor)) for block in blocks]
-
-
-def _middle(features: int, channels: int) -> nn.Sequential:
-    """DynamicUnet's two convolutions at the lowest resolution, `channels` wide."""
-    first, second = (ConvLayer(wide, channels, norm_type=None) for wide in (features, channels))
-    return nn.Sequential(BatchNorm(features), nn.ReLU(), nn.Sequential(first, second))
-
-
-def _set_widths(blocks: nn.ModuleList, widths: list[int], channels: int) -> None:
-    """Rebuilds the decoder's blocks with so many channels each; `channels` come in."""
-    for block, wanted in zip(blocks, widths, strict=True):
-        skip = block.bn.num_features
-        attention = any(isinstance(m, SelfAttention) for m in block.conv2)
-        has_blur = any(isinstance(m, nn.AvgPool2d) for m in block.shuf)
-        block.shuf = PixelShuffle_ICNR(channels, channels // 2, blur=has_blur, norm_type=None)
-        block.conv1 = ConvLayer(channels // 2 + skip, wanted, norm_type=None)
-        extra = SelfAttention(wanted) if attention else None
-        block.conv2 = ConvLayer(wanted, wanted, norm_type=None, xtra=extra)
-        channels = wanted
-
-
-def _closing(layers: list[nn.Module], channels: int, rebuilt: bool) -> tuple[nn.Module, ...]:
-    """What follows the blocks: enlarging to the input's size, joining with L, the 1×1 head."""
-    enlarge = next((m for m in layers if isinstance(m, PixelShuffle_ICNR)), nn.Identity())
-    join = next(m for m in layers if isinstance(m, ResBlock))
-    head = layers[-2]
-    if rebuilt:
-        if not isinstance(enlarge, nn.Identity):
-            enlarge = PixelShuffle_ICNR(channels, norm_type=None)
-        join = ResBlock(1, channels + 1, channels + 1, norm_type=None)
-        head = ConvLayer(channels + 1, 2, ks=1, act_cls=None, norm_type=None)
-    return enlarge, join, head
 
 
 @GENERATORS.register("dynamic_unet")
@@ -183,7 +156,7 @@ def dynamic_unet(
     lightness: str = "folded",
     bins: bool = False,
 ) -> ColorUnet:
-    """A ColorUnet around the encoder written `encoder` (see `build_encoder`), for size×size images.
+    """A ColorUnet around an encoder, ARCH[@WEIGHTS] (see `build_encoder`), for size×size images.
 
     decoder_width: factor on the decoder's channels, which follow the encoder's; decoder_channels:
     as many in every block instead, so that decoders of different encoders are alike;
@@ -208,21 +181,14 @@ def dynamic_unet(
     except UsageError:
         raise
     except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(
-            f"encoder {origin['arch']} cannot take {size}×{size} images ({reason[:160]})"
-        ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        refused = f"encoder {origin['arch']} cannot take {size}×{size} images"
+        raise UsageError(f"{refused} ({reason})") from error
     model.arguments = {
-        "generator": "dynamic_unet",
-        "encoder": origin["arch"],
-        "size": size,
-        "self_attention": self_attention,
-        "blur": blur,
-        "decoder_width": decoder_width,
-        "decoder_channels": decoder_channels,
-        "encoder_stages": encoder_stages,
-        "lightness": lightness,
-        "bins": bins,
-    }
+        "generator": "dynamic_unet", "encoder": origin["arch"], "size": size,
+        "self_attention": self_attention, "blur": blur, "decoder_width": decoder_width,
+        "decoder_channels": decoder_channels, "encoder_stages": encoder_stages,
+        "lightness": lightness, "bins": bins,
+    }  # fmt: skip
     model.origin = origin
     return model.train()

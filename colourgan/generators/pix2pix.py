@@ -23,12 +23,12 @@ KERNEL = {"kernel_size": 4, "stride": 2, "padding": 1}
 
 
 class Pix2PixUnet(nn.Module):
-    """Halves an image until it is 1×1 and doubles it back, joined at each size with what was there.
+    """Halves an image until it is 1×1 and doubles it back, with a skip connection at each size.
 
     L: (N, in_channels, H, W) in network units; returns (N, out_channels, H, W), float32, in network
-    units: two channels are ab, inside the range of sRGB, one is L in [-1, 1]. Halved that often, H
-    and W have to be multiples of the size it was built for: others are extended to the next ones by
-    repeating the last row and column, and what is predicted there is cut off.
+    units: two channels are ab, inside the range of sRGB, one is L in [-1, 1]. To be halved that
+    often, H and W must be multiples of the size it was built for: others are padded to the next
+    multiples by repeating the last row and column, and the prediction is cropped.
     """
 
     def __init__(
@@ -50,8 +50,11 @@ class Pix2PixUnet(nn.Module):
         self.bound = BoundedAb() if out_channels == 2 else nn.Tanh()
 
     def forward(self, L: Tensor) -> Tensor:
-        x = _extended(L, self.size)
-        skips = []
+        x, skips = L, []
+        below, right = -L.shape[-2] % self.size, -L.shape[-1] % self.size
+        # A trace records one branch: always extending, which may be by nothing, is safe.
+        if torch.jit.is_tracing() or below or right:
+            x = F.pad(x, (0, right, 0, below), mode="replicate")
         for down in self.downs:
             skips.append(x)
             x = down(x)
@@ -79,15 +82,6 @@ def _up(inputs: int, outputs: int, norm: str, dropout: float) -> nn.Sequential:
     return nn.Sequential(*layers, *([nn.Dropout(dropout)] if dropout else []))
 
 
-def _extended(x: Tensor, multiple: int) -> Tensor:
-    """x with its last row and column repeated up to the next multiples."""
-    below, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
-    # A trace records one branch: always extending, which may be by nothing, is safe.
-    if torch.jit.is_tracing() or below or right:
-        x = F.pad(x, (0, right, 0, below), mode="replicate")
-    return x
-
-
 @GENERATORS.register("pix2pix_unet")
 def pix2pix_unet(
     size: int,
@@ -109,21 +103,6 @@ def pix2pix_unet(
     Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks",
     CVPR 2017, section 6.1.1; at 256 pixels its layers are that section's, channel for channel.
     """
-    _check(size, width, dropout)
-    model = Pix2PixUnet(size, width, norm, dropout, in_channels, out_channels)
-    INITIALIZATIONS[init](model)
-    model.arguments = {
-        "generator": "pix2pix_unet",
-        "size": size,
-        "width": width,
-        "norm": norm,
-        "dropout": dropout,
-    }
-    model.origin = {"arch": "none", "weights": "none", "sha256": None}
-    return model.train()
-
-
-def _check(size: int, width: int, dropout: float) -> None:
     if size < SMALLEST:
         raise UsageError(f"size {size} is too small: at least {SMALLEST} pixels are needed")
     if size & (size - 1):
@@ -135,3 +114,9 @@ def _check(size: int, width: int, dropout: float) -> None:
         raise UsageError(f"width {width} is too small: at least 1 channel is needed")
     if not 0 <= dropout < 1:
         raise UsageError(f"dropout {dropout} is not in [0, 1)")
+    model = Pix2PixUnet(size, width, norm, dropout, in_channels, out_channels)
+    INITIALIZATIONS[init](model)
+    options = {"size": size, "width": width, "norm": norm, "dropout": dropout}
+    model.arguments = {"generator": "pix2pix_unet", **options}
+    model.origin = {"arch": "none", "weights": "none", "sha256": None}
+    return model.train()

@@ -5,7 +5,7 @@ from itertools import islice, product
 
 import torch
 from fastai.data.core import DataLoaders
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from colourgan.bins import bin_counts
@@ -45,8 +45,14 @@ def choose_decoding(generator: nn.Module, dls: DataLoaders, wanted: float) -> di
     saturation and l1. Raises RunError if no pair can be so colorful.
     """
     generator.eval()
-    classes, batches = generator.classes, islice(dls.valid, -(-TRIED // dls.valid.bs))
-    seen = [_at_classes(generator, L, ab) for L, ab in batches]
+    classes, seen = generator.classes, []
+    for L, ab in islice(dls.valid, -(-TRIED // dls.valid.bs)):
+        with generator.giving_classes():
+            logits = generator(L)
+        small = (adaptive_avg_pool2d(part, logits.shape[2:]).cpu() for part in (L, ab))
+        true = colorfulness(decode(L, ab)).cpu()  # (N,), at the images' own, finer resolution
+        # In half precision: a quarter of a gigabyte for 512 images of 64×64.
+        seen.append((logits.half().cpu(), *small, true))
     logits, L, ab, true = (torch.cat(parts) for parts in zip(*seen, strict=True))
     goal = wanted * float(true.mean())
     found = []
@@ -66,15 +72,3 @@ def choose_decoding(generator: nn.Module, dls: DataLoaders, wanted: float) -> di
     best = min(found, key=lambda each: each["l1"])
     classes.set_decoding(best["temperature"], best["vivid"], best["saturation"])
     return best
-
-
-def _at_classes(generator: nn.Module, L: Tensor, ab: Tensor) -> tuple[Tensor, ...]:
-    """(logits, L, ab) of a batch, on the CPU at the resolution of the classes, and the colorfulness
-    (N,) of the true images at their own, where they have finer colors.
-
-    Logits in half precision: a quarter of a gigabyte for 512 images of 64×64.
-    """
-    with generator.giving_classes():
-        logits = generator(L)
-    small = (adaptive_avg_pool2d(part, logits.shape[2:]).cpu() for part in (L, ab))
-    return logits.half().cpu(), *small, colorfulness(decode(L, ab)).cpu()

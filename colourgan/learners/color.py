@@ -1,7 +1,8 @@
 """Learners that color: `color_learner` for fastai users, and what pretrain and finetune share."""
 
-import sys
+import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -13,21 +14,21 @@ from torch import Tensor, nn
 
 from colourgan import color, plots
 from colourgan.callbacks import EMA, Precision
-from colourgan.errors import UsageError
 from colourgan.generators import GENERATORS, splitter
 from colourgan.learners.classes import count_colors
 from colourgan.learners.runs import Run
 from colourgan.models import MODEL_NAME, save_model
 from colourgan.reconstructions import RECONSTRUCTIONS
+from colourgan.trainings import Pretrain
 
-DEFAULT_ENCODER = "efficientnet_lite0"  # of ImageNet, its weights come with the installation
 CONSTANT, DEAD = 1e-5, 0.95  # a channel's standard deviation; a block's share of such channels
 SAMPLES = 8  # validation images in the picture drawn after every epoch
+_log = logging.getLogger(__name__)
 
 
 def color_learner(
     dls: DataLoaders,
-    encoder: str = DEFAULT_ENCODER,
+    encoder: str = Pretrain.encoder,
     self_attention: bool = False,
     blur: bool = False,
     decoder_width: float = 1.0,
@@ -78,17 +79,10 @@ def generator_learner(
 ) -> Learner:
     """A Learner around a generator that exists already; see `color_learner`."""
     loss, callbacks = RECONSTRUCTIONS[reconstruction](generator)
-    return Learner(
-        dls,
-        generator.to(memory_format=torch.channels_last),
-        loss,
-        opt_func=opt_func,
-        lr=lr,
-        splitter=splitter,
-        metrics=saturation,
-        cbs=[Precision(precision), *callbacks],
-        path=path,
-    )
+    callbacks = [Precision(precision), *callbacks]
+    settings = {"opt_func": opt_func, "lr": lr, "splitter": splitter, "metrics": saturation}
+    generator = generator.to(memory_format=torch.channels_last)
+    return Learner(dls, generator, loss, cbs=callbacks, path=path, **settings)
 
 
 def saturation(pred: Tensor, target: Tensor) -> Tensor:
@@ -98,18 +92,7 @@ def saturation(pred: Tensor, target: Tensor) -> Tensor:
 
 def image_size(dls: DataLoaders) -> int:
     """The side of a loader's square images, in pixels."""
-    size = getattr(dls, "size", None)
-    return size or dls.train.one_batch()[0].shape[-1]
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; "auto" takes a GPU if there is one. UsageError if it is missing."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(1, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"device '{name}' is not available here: use cpu or auto") from error
+    return getattr(dls, "size", None) or dls.train.one_batch()[0].shape[-1]
 
 
 class Outputs:
@@ -117,42 +100,39 @@ class Outputs:
 
     def __init__(self, learn: Learner, run: Run, ema: EMA | None):
         self.learn, self.run, self.ema = learn, run, ema
-        self.told: set[int] = set()  # dead blocks that were warned of
+        self.warned: set[int] = set()  # dead blocks that were warned of
         valid = learn.dls.valid
         count = min(SAMPLES, valid.n)
         self.batch = next(iter(valid.new(valid.dataset, images=valid.images, bs=count)))
+
+    def averaged(self) -> AbstractContextManager:
+        """In here the model has the weights that are saved."""
+        return self.ema.averaged() if self.ema else nullcontext()
 
     def save_model(self) -> None:
         with self.averaged():
             save_model(self.learn.model, self.run.path / MODEL_NAME)
 
-    def averaged(self):
-        from contextlib import nullcontext
-
-        return self.ema.averaged() if self.ema else nullcontext()
-
     def show_samples(self, epoch: int) -> None:
-        """samples/epoch_NNN.png: grey | predicted | true for the same validation images."""
+        """samples/epoch_NNN.png: grey | predicted | true for the same validation images.
+
+        Warns of decoder blocks that have died.
+        """
         L, ab = self.batch
-        model = self.learn.model
         with self.averaged(), torch.no_grad():
-            pred = model.eval()(L).float().cpu()
+            pred = self.learn.model.eval()(L).float().cpu()
+        dead = dead_blocks(self.learn.model, L) - self.warned
         L, ab = L.cpu(), ab.cpu()
         columns = [color.decode(L, part) for part in (torch.zeros_like(ab), pred, ab)]
         path = self.run.path / "samples" / f"epoch_{epoch:03d}.png"
         plots.grid(list(zip(*columns, strict=True)), path, ["grey", "predicted", "true"])
-        self._warn_of_dead_blocks(epoch)
-
-    def _warn_of_dead_blocks(self, epoch: int) -> None:
-        dead = dead_blocks(self.learn.model, self.batch[0]) - self.told
-        self.told |= dead
+        self.warned |= dead
         if dead:
-            blocks = ", ".join(map(str, sorted(dead)))
-            print(
-                f"warning: {self.run.path}, epoch {epoch}: decoder block {blocks} is dead, its "
-                "output does not depend on the image: start anew with a lower --lr",
-                file=sys.stderr,
-            )
+            _log.warning(
+                "%s, epoch %d: decoder block %s is dead, its output does not depend on "
+                "the image: start anew with a lower --lr",
+                self.run.path, epoch, ", ".join(map(str, sorted(dead))),
+            )  # fmt: skip
 
 
 @torch.no_grad()

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from fastai.data.core import DataLoaders
 from torch import nn
 
-from colourgan.datasets import blank_dataloaders
+from colourgan.datasets import CachedDL, blank_dataloaders
 from colourgan.errors import UsageError
 from colourgan.files import replacing
 from colourgan.learners.color import generator_learner
@@ -14,17 +15,21 @@ ENDINGS = {"fastai": ".pkl", "safetensors": ".safetensors", "torchscript": ".ts"
 
 
 def export(
-    model: Path | str, to: str, out: Path | str | None = None, trust_pickle: bool = False
+    model: Path | str,
+    to: str | None = None,
+    out: Path | str | None = None,
+    trust_pickle: bool = False,
 ) -> Path:
     """Writes a run's or file's model as `to` ("fastai", "safetensors", "torchscript"); its path.
 
     out: the file; by default named after the model, in the working folder. Raises UsageError for
-    another format, or if the file is there already.
+    no or another format, or if the file is there already.
     """
+    if to is None:
+        raise UsageError("no format named: choose --to fastai, safetensors or torchscript")
     if to not in ENDINGS:
         raise UsageError(f"cannot export to '{to}': choices: {', '.join(ENDINGS)}")
-    generator = load_model(model, trust_pickle)
-    source = Path(model)
+    generator, source = load_model(model, trust_pickle), Path(model)
     name = source.resolve().name if source.is_dir() else model_file(source).stem
     path = Path(out) if out else Path(name).with_name(name + ENDINGS[to])
     if path.exists():
@@ -37,11 +42,33 @@ def export(
 def to_fastai(generator: nn.Module, path: Path | str) -> None:
     """Writes a pickled Learner, for `load_learner(path).predict("photo.jpg")` beside colourgan.
 
-    It holds the generator alone: no optimizer, no discriminator, no data.
+    It holds the generator alone: no optimizer, no discriminator, no data; what needs data raises
+    UsageError until `learn.dls` is set.
     """
-    dls = blank_dataloaders(generator.arguments["size"])
-    learn = generator_learner(dls, generator)
+    blank = blank_dataloaders(generator.arguments["size"])
+    loaders = [loader.new(cls=PredictingDL) for loader in blank.loaders]
+    learn = generator_learner(DataLoaders(*loaders, device=blank.device), generator)
     learn.remove_cbs([learn.precision, learn.progress])  # whoever predicts chooses their own
     with replacing(path) as part:
         learn.path = part.parent
         learn.export(part.name)
+
+
+class PredictingDL(CachedDL):
+    """A loader for `learn.predict`; without items, as a pickle has it, UsageError for any batch."""
+
+    def one_batch(self):
+        self._check()
+        return super().one_batch()
+
+    def __iter__(self):
+        self._check()
+        return super().__iter__()
+
+    def _check(self) -> None:
+        if not len(self.dataset):
+            size = self.dataset.tfms[0].size
+            raise UsageError(
+                "an exported learner has no pictures and can only predict; to give it some: "
+                f"learn.dls = colourgan.datasets.color_dataloaders(FOLDER, {size})"
+            )

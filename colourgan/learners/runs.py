@@ -4,24 +4,34 @@ import csv
 import io
 import itertools
 import json
+import logging
+import os
 import platform
 import random
-import sys
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 from fastai.learner import Learner
+from filelock import FileLock, Timeout
 
 import colourgan
 from colourgan.callbacks import resolve_precision
-from colourgan.errors import OtherSettings, RunError, UsageError
-from colourgan.files import remove, replacing
+from colourgan.datasets import DATASETS, fingerprint
+from colourgan.errors import Busy, OtherSettings, RunError, UsageError
+from colourgan.files import file_hash, remove, replacing
+from colourgan.models import safe_model_file
+from colourgan.options import flag, options
+from colourgan.trainings import SCHEMA, Training, arguments, recorded
 
-# May change between a run and its resumption.
-PLACES = ("out", "data_dir", "device", "model", "start")
 LIBRARIES = ("torch", "torchvision", "fastai", "timm")
+LOCK, HOLDER = ".lock", ".lock-holder"
+_log = logging.getLogger(__name__)
 
 
 class Run:
@@ -36,55 +46,85 @@ class Run:
         self.history: list[dict] = []
 
     @classmethod
-    def open(
-        cls, path: Path, command: str, arguments: dict, resume: bool, parent: dict | None = None
-    ) -> "Run":
-        """A new run in an unused folder, or with `resume` the one that is there.
+    @contextmanager
+    def open(cls, path: Path, training: Training) -> Iterator["Run"]:
+        """A new run in an unused folder, or with `resume` the one that is there, locked meanwhile.
 
-        A run that ended before its first epoch may begin anew, perhaps with other arguments.
+        A run that ended before its first epoch may begin anew, perhaps with other settings. Torch's
+        number of threads is that of the run's beginning, if this machine has as many cores, and
+        what it was before in the end.
 
-        Raises UsageError if the folder holds something already, or a run to resume differs in its
-        command, an argument or the parent's weights.
+        Raises UsageError if the folder holds something already, OtherSettings if a run to resume
+        differs in its command, an option or the content of a file, Busy if it is being trained.
         """
-        if resume:
-            return cls._reopen(path, command, arguments, parent)
-        if path.exists() and not is_unused(path):
+        threads = torch.get_num_threads()
+        with locked(path):
+            try:
+                yield cls._reopened(path, training) if training.resume else cls._new(path, training)
+            finally:
+                torch.set_num_threads(threads)
+
+    @classmethod
+    def _new(cls, path: Path, training: Training) -> "Run":
+        if not is_unused(path):
             hint = "add --resume to continue it, or " if (path / "config.json").exists() else ""
             raise UsageError(f"{path} exists already: {hint}choose another --out")
-        config = {
-            "command": command,
-            "arguments": arguments,
-            "parent": parent,
-            "threads": torch.get_num_threads(),
-            "versions": {
-                "colourgan": colourgan.__version__,
-                "python": platform.python_version(),
-                **{name: version(name) for name in LIBRARIES},
+        libraries = {name: version(name) for name in LIBRARIES}
+        run = cls(
+            path,
+            {
+                "schema": SCHEMA,
+                "command": training.command,
+                "arguments": arguments(training),
+                "contents": contents(training),
+                "threads": torch.get_num_threads(),
+                "cores": os.cpu_count(),
+                "versions": {
+                    "colourgan": colourgan.__version__,
+                    "python": platform.python_version(),
+                    **libraries,
+                },
             },
-        }
-        run = cls(path, config)
+        )
         run.write_config()
         return run
 
     @classmethod
-    def _reopen(cls, path: Path, command: str, arguments: dict, parent: dict | None) -> "Run":
+    def _reopened(cls, path: Path, training: Training) -> "Run":
         config = read_config(path)
-        if config["command"] != command:
+        if config["command"] != training.command:
             raise OtherSettings(
                 f"{path} holds a {config['command']} run: resume it by that command"
             )
-        for name, value in arguments.items():
-            kept = config["arguments"].get(name)
-            if name in ("encoder", "arch"):
-                value, kept = _without_folder(value), _without_folder(kept)
-            if name not in PLACES and value != kept:
-                option = "--" + name.replace("_", "-")
+        before, here = recorded(config, str(path)), contents(training)
+        known = config.get("contents", {})
+        if config.get("schema", 1) == 1:
+            if hasattr(before, "beta1") and before.schedule == "one-cycle":
                 raise OtherSettings(
-                    f"{path} was started with {option} {kept}: a resumed run keeps it"
+                    f"{path} was started by colourgan {config['versions']['colourgan']} and needs "
+                    "that version: one-cycle keeps --beta1 since"
                 )
-        if parent and parent["sha256"] != (config["parent"] or {}).get("sha256"):
-            raise OtherSettings(f"{parent['model']} is not the model that {path} was started from")
-        torch.set_num_threads(config["threads"])  # sums in another order would change the result
+            if parent := config.get("parent"):
+                known = {"model" if hasattr(training, "model") else "start": parent["sha256"]}
+        for each, about in options(type(training)):
+            name = each.name
+            was, asked = getattr(before, name), getattr(training, name)
+            if name in known and name in here:
+                if known[name] != here[name]:
+                    raise OtherSettings(
+                        f"{asked} is not what {path} was started with: see {flag(name)}"
+                    )
+            elif about.role != "place" and (
+                (was is None) != (asked is None)
+                or (about.role != "file" and _named(was) != _named(asked))
+            ):
+                raise OtherSettings(
+                    f"{path} was started with {flag(name)} {was}: a resumed run keeps it"
+                )
+        if config.get("cores", os.cpu_count()) == os.cpu_count():
+            torch.set_num_threads(config["threads"])  # sums in another order change the result
+        else:
+            _log.warning("%s began on a machine with another number of cores: results differ", path)
         for part in path.rglob(".*.part*"):  # what a kill left while writing
             remove(part)
         return cls(path, config)
@@ -96,7 +136,7 @@ class Run:
         """
         counts = learn.model.parameter_counts() if hasattr(learn.model, "parameter_counts") else {}
         device = learn.dls.device
-        self.config["found"] = {
+        self.config["found"] = found = {
             "device": str(device),
             "precision": resolve_precision(learn.precision.mode, device),
             "train_images": learn.dls.train.n + more_images,
@@ -104,18 +144,14 @@ class Run:
             "parameters": {**counts, **parameters},
         }
         self.write_config()
-        described = ", ".join(
-            f"{name} {n / 1e6:.2f} M" for name, n in (counts | parameters).items()
-        )
-        found = self.config["found"]
-        print(
-            f"{self.path}: {found['train_images']} training images, parameters: {described}, "
-            f"{found['precision']} on {found['device']}",
-            file=sys.stderr,
-        )
+        sizes = ", ".join(f"{name} {n / 1e6:.2f} M" for name, n in found["parameters"].items())
+        _log.info(
+            "%s: %d training images, %s%s on %s", self.path, found["train_images"],
+            f"parameters: {sizes}, " if sizes else "", found["precision"], found["device"],
+        )  # fmt: skip
 
     def write_config(self) -> None:
-        """config.json: the command's arguments and all that the result depends on."""
+        """config.json: the command's options and all that the result depends on."""
         with replacing(self.path / "config.json") as part:
             part.write_text(json.dumps(self.config, indent=2) + "\n")
 
@@ -130,6 +166,7 @@ class Run:
             part.write_text(text.getvalue())
 
     def save_state(self, state: dict) -> None:
+        """state.pt: `state` with the history and all random states."""
         with replacing(self.path / "state.pt") as part:
             torch.save({**state, "history": self.history, "random": random_state()}, part)
 
@@ -148,29 +185,86 @@ class Run:
         return state
 
 
-def is_unused(path: Path) -> bool:
-    """Whether a folder is empty but for the config.json of a run that finished no epoch.
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a run folder, made if need be; the system frees it when a process is killed.
 
-    A process that was killed may have left a part of that file.
+    Within one thread it may be held twice. Raises Busy, which says who holds it.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, is_singleton=True, thread_local=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        holder = "another process"
+        with suppress(OSError):
+            holder = (folder / HOLDER).read_text()
+        raise Busy(
+            f"{folder} is being trained by {holder}: wait, or choose another --out"
+        ) from None
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror}") from error
+    try:
+        if lock.lock_counter == 1:
+            with suppress(OSError):
+                (folder / HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            (folder / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def contents(training: Training, of_folder: Callable[[str], str] = fingerprint) -> dict[str, str]:
+    """Option → what identifies the file or folder of images that it names, wherever it lies.
+
+    Names of data sets and of published weights stand for themselves and are not in it. Raises
+    UsageError for a file or folder that is not there.
+    """
+    found = {}
+    for each, about in options(type(training)):
+        value = getattr(training, each.name)
+        if about.role == "data" and value is not None and value not in DATASETS:
+            found[each.name] = of_folder(value)
+        elif about.role == "file" and value is not None:
+            found[each.name] = hash_of(safe_model_file(value))
+        elif about.role == "encoder":
+            arch, _, weights = value.partition("@")
+            if (file := Path(weights).expanduser()).is_file():
+                found[each.name] = f"{arch}@{hash_of(file)}"
+    return found
+
+
+def hash_of(file: Path) -> str:
+    """SHA-256 of a file that may be large, computed once while it stays as it is."""
+    state = file.stat()
+    return _hash(file.resolve(), state.st_mtime_ns, state.st_size)
+
+
+@lru_cache
+def _hash(file: Path, modified: int, size: int) -> str:
+    return file_hash(file)
+
+
+def _named(value):
+    """A value, of a path or of ARCH@FILE no more than the file's name: it may have moved."""
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    arch, at, weights = value.rpartition("@")
+    return f"{arch}{at}{Path(weights).name}"
+
+
+def is_unused(path: Path) -> bool:
+    """Whether a folder holds no more than a run that finished no epoch, or is not there.
+
+    A process that was killed may have left a part of config.json.
+    """
+    if not path.exists():
+        return True
     return path.is_dir() and all(
-        file.name == "config.json" or file.match(".config.*.part.json") for file in path.iterdir()
+        file.name in ("config.json", LOCK, HOLDER) or file.match(".config.*.part*")
+        for file in path.iterdir()
     )
-
-
-def arguments_of(signature: dict) -> dict:
-    """A command's arguments as JSON values, from the locals() at its beginning."""
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in signature.items()
-        if name != "resume"
-    }
-
-
-def _without_folder(encoder: str) -> str:
-    """ARCH@FILE with no more than the file's name: where it lies may change, too."""
-    arch, at, weights = encoder.partition("@")
-    return f"{arch}@{Path(weights).name}" if at else encoder
 
 
 def new_folder(name: str) -> Path:
@@ -191,6 +285,11 @@ def read_config(path: Path) -> dict:
         raise RunError(f"{file} is damaged: {error}") from error
 
 
+def read_training(path: Path) -> Training:
+    """The training that a run folder records; UsageError or RunError as `read_config`."""
+    return recorded(read_config(Path(path)), str(path))
+
+
 def read_history(path: Path) -> list[dict[str, float]]:
     """The rows of a run's history.csv, one an epoch, as numbers."""
     with (path / "history.csv").open(newline="") as file:
@@ -209,12 +308,13 @@ def random_state() -> dict:
 
 
 def set_random_state(state: dict) -> None:
+    """Takes over a `random_state`; of GPUs, as many as both machines have."""
     random.setstate(_tuples(state["python"]))
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    for device, each in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(each, device)
 
 
 def _tuples(value):

@@ -1,5 +1,6 @@
 """The training loop that every command shares: epochs in phases, saved so that they can go on."""
 
+import logging
 import math
 import sys
 import time
@@ -10,7 +11,6 @@ import numpy as np
 from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastai.learner import Learner
-from fastai.optimizer import Optimizer
 from fastai.torch_core import to_device
 from tqdm import tqdm
 
@@ -19,49 +19,30 @@ from colourgan.callbacks import Adversarial, TrainingCallback, epoch_of
 from colourgan.errors import Diverged, UsageError
 from colourgan.learners.runs import Run, set_random_state
 from colourgan.schedules import SCHEDULES
+from colourgan.trainings import Training
 
 ONE_CYCLE = "one-cycle"
+_log = logging.getLogger(__name__)
 
 
 class Phase(NamedTuple):
-    """Epochs under one schedule with highest learning rate `lr`.
+    """Epochs under one schedule, counted in batches over the phase.
 
-    lr: a number, or a pair for the two parameter groups, encoder and decoder;
-    frozen: train the last parameter group only (and batch norm); schedule: fastai's "one-cycle" or
-    a name of SCHEDULES, counted in batches over the phase, with its decay_steps and lowest rate;
-    alone: train the discriminator only, see `Adversarial`.
+    training: gives the schedule, with its decay_steps and lowest rate; one without is one-cycle.
+    lr: maximum learning rate, or a pair for the two parameter groups, encoder and decoder; frozen:
+    train the last parameter group only (and batch norm); alone: train the discriminator only, see
+    `Adversarial`, at a constant rate.
     """
 
+    training: Training
     epochs: int
     lr: float | tuple[float, float]
     frozen: bool = False
-    schedule: str = ONE_CYCLE
-    decay_steps: int = 1
-    lr_floor: float = 0.0
     alone: bool = False
 
-
-def checked_phase(
-    epochs: int,
-    lr: float | tuple[float, float],
-    schedule: str,
-    decay_steps: int,
-    lr_floor: float = 0.0,
-    frozen: bool = False,
-    alone: bool = False,
-) -> Phase:
-    """A phase of what the user asked for; UsageError if there is no such training."""
-    if not min(epochs, np.min(lr), lr_floor) >= 0:
-        raise UsageError(
-            f"epochs ({epochs}), learning rates ({lr}) and their floor ({lr_floor}) "
-            "must not be negative"
-        )
-    if decay_steps < 1:
-        raise UsageError(f"decay_steps must be 1 or more batches, not {decay_steps}")
-    if schedule != ONE_CYCLE and schedule not in SCHEDULES:
-        choices = ", ".join((ONE_CYCLE, *SCHEDULES))
-        raise UsageError(f"unknown schedule '{schedule}': choices: {choices}")
-    return Phase(epochs, lr, frozen, schedule, decay_steps, lr_floor, alone)
+    @property
+    def schedule(self) -> str:
+        return "constant" if self.alone else getattr(self.training, "schedule", ONE_CYCLE)
 
 
 class Stateful(Protocol):
@@ -70,12 +51,17 @@ class Stateful(Protocol):
 
 
 class OneCycle(ParamScheduler):
-    """fastai's fit_one_cycle over a phase that is fitted one epoch at a time."""
+    """fastai's fit_one_cycle over a phase that is fitted one epoch at a time.
+
+    Where beta1 can be chosen, it stays as it was chosen.
+    """
 
     def __init__(self, phase: Phase, rates, position: int, start: float = 0.25):
         # fit_one_cycle's own constants: div 25, div_final 1e5, momentum .95 → .85 → .95
-        lr = combined_cos(start, rates / 25, rates, rates / 1e5)
-        super().__init__({"lr": lr, "mom": combined_cos(start, 0.95, 0.85, 0.95)})
+        scheduled = {"lr": combined_cos(start, rates / 25, rates, rates / 1e5)}
+        if not hasattr(phase.training, "beta1"):
+            scheduled["mom"] = combined_cos(start, 0.95, 0.85, 0.95)
+        super().__init__(scheduled)
         self.phase, self.position = phase, position
 
     def before_batch(self):
@@ -83,27 +69,25 @@ class OneCycle(ParamScheduler):
 
 
 class Decay(Callback):
-    """A schedule of SCHEDULES over such a phase, for the discriminators' optimizers as well.
-
-    adversaries: callbacks with `scale_rates(factor, floor)`.
-    """
+    """A schedule of SCHEDULES over such a phase, for the discriminators' optimizers as well."""
 
     order = ParamScheduler.order
 
-    def __init__(self, phase: Phase, rates, position: int, adversaries: list):
-        self.phase, self.rates = phase, rates
-        self.position, self.adversaries = position, adversaries
+    def __init__(self, phase: Phase, rates, position: int):
+        self.phase, self.rates, self.position = phase, rates, position
+
+    def before_fit(self):
+        self.adversaries = [cb for cb in self.learn.cbs if hasattr(cb, "scale_rates")]
 
     def before_batch(self):
         if not self.training:
             return
-        phase = self.phase
+        phase, floor = self.phase, self.phase.training.lr_floor
         step, steps = self.position * self.n_iter + self.iter, phase.epochs * self.n_iter
-        factor = SCHEDULES[phase.schedule](step, steps, phase.decay_steps)
-        rates = [max(lr * factor, phase.lr_floor) for lr in self.rates]
-        self.learn.opt.set_hyper("lr", rates)
+        factor = SCHEDULES[phase.schedule](step, steps, phase.training.decay_steps)
+        self.learn.opt.set_hyper("lr", [max(lr * factor, floor) for lr in self.rates])
         for adversary in self.adversaries:
-            adversary.scale_rates(factor, phase.lr_floor)
+            adversary.scale_rates(factor, floor)
 
 
 class Progress(Callback):
@@ -142,9 +126,6 @@ class StopAtNaN(TrainingCallback):
                 "rate or precision fp32"
             )
 
-    def state_dict(self) -> dict:
-        return {}
-
 
 def train(
     learn: Learner,
@@ -159,12 +140,32 @@ def train(
 
     save_model writes the model file; show_samples(epoch) draws samples; stateful: further objects
     whose state belongs to the run (discriminator, averaged weights); stopped: asked before every
-    epoch whether to train no more. Raises RunError on NaN.
+    epoch whether to train no more. Raises RunError on NaN, UsageError if the generator would not
+    take a single step.
     """
+    batches = len(learn.dls.train) * sum(phase.epochs for phase in phases if not phase.alone)
+    d_steps = getattr(phases[0].training, "d_steps", 1)
+    if batches < d_steps:
+        raise UsageError(
+            f"the generator would never train: it takes one step every {d_steps} batches "
+            f"(--d-steps), and there are {batches}: more images, epochs or smaller batches"
+        )
     stateful = {"precision": learn.precision, **(stateful or {})}
     if learn.opt is None:
         learn.create_opt()
-    done = _restore(learn, run, stateful)
+    done = 0
+    if (state := run.load_state()) is not None:
+        learn.model.load_state_dict(state["model"])
+        device = learn.dls.device  # fastai brings the model there, but not Adam's moments
+        state["optimizer"]["state"] = to_device(state["optimizer"]["state"], device)
+        learn.opt.load_state_dict(state["optimizer"])
+        for name, part in stateful.items():
+            part.load_state_dict(state["extra"][name])
+        version, numbers, gauss = state["order"]
+        learn.dls.train.rng.setstate((version, tuple(numbers), gauss))
+        set_random_state(state["random"])
+        done = state["epoch"]
+    del state  # as large as the model and its optimizer
     schedule = [(phase, i) for phase in phases for i in range(phase.epochs)]
     steps = len(learn.dls.train)
     bar = tqdm(
@@ -177,8 +178,16 @@ def train(
                 break
             learn.epochs_before = epoch
             seconds = _fit_epoch(learn, *schedule[epoch], bar)
-            run.history.append({**_row(learn, epoch), "seconds": round(seconds, 2)})
-            bar.write(_line(run.history[-1], len(schedule)), file=sys.stderr)
+            row: dict[str, int | float | str] = {}
+            # The names end with one more, the time.
+            names, values = learn.recorder.metric_names[1:], learn.recorder.final_record
+            for name, value in zip(names, values, strict=False):
+                row[name] = value if isinstance(value, str) else float(value)
+            row["seconds"] = round(seconds, 2)
+            run.history.append({"epoch": epoch + 1, **row})
+            values = (f"{v:.4f}" if isinstance(v, float) else v for v in row.values())
+            losses = ", ".join(f"{name} {value}" for name, value in zip(row, values, strict=True))
+            _log.info(f"epoch {epoch + 1}/{len(schedule)}: {losses}")
             if show_samples:
                 show_samples(epoch + 1)
             _save(learn, run, save_model, stateful)
@@ -195,65 +204,24 @@ def _fit_epoch(learn: Learner, phase: Phase, position: int, bar: tqdm) -> float:
     # A list: of a slice from 0, fastai makes a tenth.
     learn.opt.set_hyper("lr", list(phase.lr) if isinstance(phase.lr, tuple) else phase.lr)
     rates = np.array([hyper["lr"] for hyper in learn.opt.hypers])
-    if phase.schedule == ONE_CYCLE:
-        schedule = OneCycle(phase, rates, position)
-    else:
-        adversaries = [callback for callback in learn.cbs if hasattr(callback, "scale_rates")]
-        schedule = Decay(phase, rates, position, adversaries)
-    progress = Progress(bar)
-    learn.fit(1, lr=rates, cbs=[schedule, progress, StopAtNaN()], reset_opt=False)
+    schedule = OneCycle if phase.schedule == ONE_CYCLE else Decay
+    callbacks = [schedule(phase, rates, position), progress := Progress(bar), StopAtNaN()]
+    learn.fit(1, lr=rates, cbs=callbacks, reset_opt=False)
     return progress.seconds
-
-
-def _row(learn: Learner, epoch: int) -> dict:
-    recorder = learn.recorder
-    names = recorder.metric_names[1 : 1 + len(recorder.final_record)]
-    values = (value if isinstance(value, str) else float(value) for value in recorder.final_record)
-    return {"epoch": epoch + 1, **dict(zip(names, values, strict=True))}
-
-
-def _line(row: dict, epochs: int) -> str:
-    values = (
-        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in row.items()
-        if name != "epoch"
-    )
-    return f"epoch {row['epoch']}/{epochs}: {', '.join(values)}"
 
 
 def _save(learn: Learner, run: Run, save_model: Callable, stateful: dict[str, Stateful]) -> None:
     save_model()
     run.write_history()
     plots.curves(run.history, run.path / "loss.png")
+    opt = learn.opt.state_dict()  # in plain lists and numbers, which load without running code
+    hypers = [{name: float(value) for name, value in hyper.items()} for hyper in opt["hypers"]]
     run.save_state(
         {
             "epoch": len(run.history),
             "model": learn.model.state_dict(),
-            "optimizer": _optimizer_state(learn.opt),
+            "optimizer": {"state": list(opt["state"]), "hypers": hypers},
             "order": learn.dls.train.rng.getstate(),
             "extra": {name: part.state_dict() for name, part in stateful.items()},
         }
     )
-
-
-def _optimizer_state(opt: Optimizer) -> dict:
-    """fastai's optimizer state in plain lists and numbers, which load without running code."""
-    state = opt.state_dict()
-    hypers = [{name: float(value) for name, value in hyper.items()} for hyper in state["hypers"]]
-    return {"state": list(state["state"]), "hypers": hypers}
-
-
-def _restore(learn: Learner, run: Run, stateful: dict[str, Stateful]) -> int:
-    state = run.load_state()
-    if state is None:
-        return 0
-    learn.model.load_state_dict(state["model"])
-    device = learn.dls.device  # fastai brings the model there, but not Adam's moments
-    state["optimizer"]["state"] = to_device(state["optimizer"]["state"], device)
-    learn.opt.load_state_dict(state["optimizer"])
-    for name, part in stateful.items():
-        part.load_state_dict(state["extra"][name])
-    version, numbers, gauss = state["order"]
-    learn.dls.train.rng.setstate((version, tuple(numbers), gauss))
-    set_random_state(state["random"])
-    return state["epoch"]

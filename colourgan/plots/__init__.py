@@ -1,7 +1,8 @@
 """Pictures of results.
 
 sheets   grids of images, and the same grid over time as a GIF
-charts   curves of one training, curves and bars of several models
+charts   curves of one training, curves and bars of several models, as PNG
+svg      charts for the inside of pages
 """
 
 from colourgan.plots.charts import bars, compare_curves, curves

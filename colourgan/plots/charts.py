@@ -1,4 +1,4 @@
-"""Numbers as pictures: curves of trainings, bars of their results."""
+"""Numbers as PNG files: curves of trainings, bars of their results."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +16,8 @@ from colourgan.files import replacing
 _LOG_FROM = 100  # a first loss that high would press the others into one flat line
 
 # Okabe and Ito, "Color Universal Design": told apart by all kinds of color vision.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
-_STYLES = ("-", "--", "-.", ":")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":")
 _NAME_WIDTH = 11  # characters under a bar
 _DOTS_WIDTH = 0.36  # of a bar's distance to the next; the bar takes twice that
 _BARS_WIDTH, _BARS_HEIGHT = 8.0, 3.2  # inches: shown 800 pixels wide, text is 14 pixels high
@@ -34,12 +34,24 @@ def curves(history: Iterable[Mapping], path: Path | str) -> None:
     result. With no number at all, no file is written.
     """
     history = list(history)
-    panels = _panels(_columns(history))
+    panels: dict[str, dict[str, list[float]]] = {}  # what the y axis says → its columns
+    for name in dict.fromkeys(name for row in history for name in row if name not in _UNDRAWN):
+        adversarial = name.startswith(("d_", "g_"))
+        label = name.removeprefix("train_").removeprefix("valid_")
+        if "loss" in name or "penalty" in name:
+            label = "adversarial losses" if adversarial else "loss"
+        elif "accuracy" in name:
+            label = "discriminator accuracy" if adversarial else "accuracy"
+        values = series(history, name)
+        if any(map(math.isfinite, values)):
+            panels.setdefault(label, {})[name] = values
     if not panels:
         return
     figure, places = _figure(len(panels))
     for axes, (label, columns) in zip(places, panels.items(), strict=True):
-        _draw(axes, label, _epochs(history), columns)
+        for name, values in columns.items():
+            axes.plot(_epochs(history), values, label=name, marker=".")  # shows a single epoch
+        _finish(axes, label)
     with replacing(path) as beside:
         figure.savefig(beside, format="png")
 
@@ -60,7 +72,16 @@ def compare_curves(
             raise ValueError(f"no history has a column '{column}'")
     figure, places = _figure(len(columns))
     for axes, column in zip(places, columns, strict=True):
-        _draw_models(axes, column, histories)
+        looks = zip(cycle(COLORS), cycle(STYLES))
+        for (model, seeds), (color, style) in zip(histories.items(), looks, strict=False):
+            mean, low, high = band([series(history, column) for history in seeds])
+            if any(map(math.isfinite, mean)):
+                epochs = _epochs(max(seeds, key=len))
+                axes.plot(epochs, mean, style, color=color, label=model, marker=".")
+                axes.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
+            elif any(row.get(column) not in (None, "") for history in seeds for row in history):
+                axes.plot([], [], style, color=color, label=f"{model}: none")
+        _finish(axes, column)
     with replacing(path) as beside:
         figure.savefig(beside, format="png")
 
@@ -80,55 +101,55 @@ def bars(
     if not groups or not all(models and all(models.values()) for models in groups.values()):
         raise ValueError(f"nothing to draw in {groups}")
     models = list(dict.fromkeys(model for values in groups.values() for model in values))
-    figure, places = _figure(len(groups), *_bars_layout(len(models)))
+    across = 3 if len(models) <= 2 else 2 if len(models) <= 4 else 1  # names need width
+    figure, places = _figure(len(groups), across, (_BARS_WIDTH / across, _BARS_HEIGHT))
     for axes, (metric, values) in zip(places, groups.items(), strict=True):
         axes.set_title((titles or {}).get(metric, metric))
-        _draw_bars(axes, {model: values.get(model, [math.nan]) for model in models})
+        for place, (model, color) in enumerate(zip(models, cycle(COLORS))):
+            seeds = values.get(model, [math.nan])
+            if not all(map(math.isfinite, seeds)):
+                axes.annotate("none", (place, 0), (0, 3), textcoords="offset points", ha="center")
+                continue
+            mean, deviation = fmean(seeds), stdev(seeds) if len(seeds) > 1 else 0.0
+            axes.bar(place, mean, 2 * _DOTS_WIDTH, color=color, label=model)
+            if len(seeds) > 1:
+                axes.errorbar(place, mean, deviation, color="black", capsize=5, linewidth=1.2)
+                # Side by side, so that equal seeds do not hide each other or the whisker.
+                step = _DOTS_WIDTH / (len(seeds) - 1)
+                dots = [place - _DOTS_WIDTH / 2 + step * seed for seed in range(len(seeds))]
+                style = {"color": "white", "markeredgecolor": "black", "zorder": 3}
+                axes.plot(dots, seeds, "o", markersize=5, **style)
+            top = (place, max(mean + deviation, 0, *seeds))
+            short = f"{mean:,.0f}" if abs(mean) >= 100 else f"{mean:#.3g}"  # .0723, 21.3, 4,120
+            axes.annotate(short, top, (0, 5), textcoords="offset points", ha="center")
+        names = [fill(model, _NAME_WIDTH, break_long_words=False) for model in models]
+        axes.set_xticks(range(len(models)), names)
+        axes.set_xlim(-0.6, len(models) - 0.4)
+        axes.margins(y=0.15)
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+        axes.tick_params(axis="x", length=0)
     with replacing(path) as beside:
         figure.savefig(beside, format="png", dpi=_SHARP)
 
 
-def _columns(history: list[Mapping]) -> dict[str, list[float]]:
-    """Name → values for each column that has a finite number."""
-    names = dict.fromkeys(name for epoch in history for name in epoch if name not in _UNDRAWN)
-    table = {name: _column(history, name) for name in names}
-    return {name: values for name, values in table.items() if any(map(math.isfinite, values))}
-
-
-def _column(history: Iterable[Mapping], name: str) -> list[float]:
-    return [_number(epoch.get(name)) for epoch in history]
+def series(history: Iterable[Mapping], name: str) -> list[float]:
+    """One number an epoch, NaN where it is missing or none."""
+    found = []
+    for epoch in history:
+        try:
+            found.append(float(epoch.get(name)))
+        except (TypeError, ValueError):
+            found.append(math.nan)
+    return found
 
 
 def _epochs(history: Sequence[Mapping]) -> list[float]:
     """The x axis."""
-    epochs = _column(history, "epoch")
+    epochs = series(history, "epoch")
     # Epochs may start anew after the frozen ones: the line would run back over itself.
     rising = all(before < after for before, after in pairwise(epochs))
     return epochs if rising and all(map(math.isfinite, epochs)) else list(range(len(history)))
-
-
-def _number(value) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _panels(columns: Mapping[str, list[float]]) -> dict[str, dict[str, list[float]]]:
-    """What its y axis says → the columns drawn in one panel."""
-    panels = {}
-    for name, values in columns.items():
-        panels.setdefault(_panel(name), {})[name] = values
-    return panels
-
-
-def _panel(name: str) -> str:
-    adversarial = name.startswith(("d_", "g_"))
-    if "loss" in name or "penalty" in name:
-        return "adversarial losses" if adversarial else "loss"
-    if "accuracy" in name:
-        return "discriminator accuracy" if adversarial else "accuracy"
-    return name.removeprefix("train_").removeprefix("valid_")
 
 
 def _figure(
@@ -141,28 +162,7 @@ def _figure(
     return figure, [figure.add_subplot(down, across, place) for place in range(1, count + 1)]
 
 
-def _draw(axes: Axes, label: str, epochs: list[float], columns: Mapping[str, list[float]]) -> None:
-    for name, values in columns.items():
-        axes.plot(epochs, values, label=name, marker=".")  # the mark shows a single epoch
-    _finish(axes, label)
-
-
-def _draw_models(
-    axes: Axes, column: str, histories: Mapping[str, Sequence[Sequence[Mapping]]]
-) -> None:
-    looks = zip(cycle(_COLORS), cycle(_STYLES))
-    for (model, seeds), (color, style) in zip(histories.items(), looks, strict=False):
-        mean, low, high = _band([_column(history, column) for history in seeds])
-        if any(map(math.isfinite, mean)):
-            epochs = _epochs(max(seeds, key=len))
-            axes.plot(epochs, mean, style, color=color, label=model, marker=".")
-            axes.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
-        elif any(row.get(column) not in (None, "") for history in seeds for row in history):
-            axes.plot([], [], style, color=color, label=f"{model}: none")
-    _finish(axes, column)
-
-
-def _band(seeds: list[list[float]]) -> tuple[list[float], list[float], list[float]]:
+def band(seeds: list[list[float]]) -> tuple[list[float], list[float], list[float]]:
     """Mean, lowest and highest of each epoch; NaN where a seed is missing or not finite."""
     epochs = zip_longest(*seeds, fillvalue=math.nan)
     whole = [values if all(map(math.isfinite, values)) else [math.nan] for values in epochs]
@@ -181,52 +181,8 @@ def _finish(axes: Axes, label: str) -> None:
         return
     axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    values = [value for line in axes.lines for value in line.get_ydata() if math.isfinite(value)]
     if "accuracy" in label:
         axes.set_ylim(-0.03, 1.03)
-    elif _spread(line.get_ydata() for line in axes.lines) > _LOG_FROM:
+    elif min(values) > 0 and max(values) / min(values) > _LOG_FROM:
         axes.set_yscale("log")
-
-
-def _spread(columns: Iterable[Iterable[float]]) -> float:
-    """The largest of all values over the smallest; 0 if one is not positive."""
-    values = [value for column in columns for value in column if math.isfinite(value)]
-    return max(values) / min(values) if min(values) > 0 else 0.0
-
-
-def _bars_layout(models: int) -> tuple[int, tuple[float, float]]:
-    """Panels a row and their size in inches: names of more models need wider panels."""
-    across = 3 if models <= 2 else 2 if models <= 4 else 1
-    return across, (_BARS_WIDTH / across, _BARS_HEIGHT)
-
-
-def _draw_bars(axes: Axes, models: Mapping[str, Sequence[float]]) -> None:
-    for place, ((model, seeds), color) in enumerate(zip(models.items(), cycle(_COLORS))):
-        if not all(map(math.isfinite, seeds)):
-            axes.annotate("none", (place, 0), (0, 3), textcoords="offset points", ha="center")
-            continue
-        mean, deviation = fmean(seeds), stdev(seeds) if len(seeds) > 1 else 0.0
-        axes.bar(place, mean, 2 * _DOTS_WIDTH, color=color, label=model)
-        if len(seeds) > 1:
-            axes.errorbar(place, mean, deviation, color="black", capsize=5, linewidth=1.2)
-            _draw_dots(axes, place, seeds)
-        top = (place, max(mean + deviation, 0, *seeds))
-        axes.annotate(_short(mean), top, (0, 5), textcoords="offset points", ha="center")
-    names = [fill(model, _NAME_WIDTH, break_long_words=False) for model in models]
-    axes.set_xticks(range(len(models)), names)
-    axes.set_xlim(-0.6, len(models) - 0.4)
-    axes.margins(y=0.15)
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.tick_params(axis="x", length=0)
-
-
-def _draw_dots(axes: Axes, place: int, seeds: Sequence[float]) -> None:
-    """Side by side, so that equal seeds do not hide each other or the whisker."""
-    step = _DOTS_WIDTH / (len(seeds) - 1)
-    across = [place - _DOTS_WIDTH / 2 + step * seed for seed in range(len(seeds))]
-    axes.plot(across, seeds, "o", markersize=5, color="white", markeredgecolor="black", zorder=3)
-
-
-def _short(value: float) -> str:
-    """Three digits that count: .0723, 21.3, 4,120."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"

@@ -50,9 +50,9 @@ def gif(
     milliseconds: int = 900,
     columns: int = 4,
 ) -> None:
-    """Writes an animated GIF that loops for ever: the same pictures in several states.
+    """Writes an animated GIF that loops forever: the same pictures in several states.
 
-    frames: (title, pictures) for each state; `columns` pictures a row. The pictures are as for
+    frames: (title, pictures) for each state; `columns` pictures per row. The pictures are as for
     `grid`, and those at one place have one size in all frames, which is what lets the eye compare
     them. Each frame has its own 256 colors, dithered. Raises ValueError for no pictures, or frames
     that differ in the number or sizes of their pictures.
@@ -62,10 +62,27 @@ def gif(
         raise ValueError(f"{len(frames)} frames with pictures of these shapes: {sorted(layouts)}")
     columns = min(columns, len(frames[0][1]))
     titles = [_text(title) for title, _ in frames]
-    grids = [_rows(pictures, columns) for _, pictures in frames]
-    sheets = [_sheet(rows, [""] * columns, [""] * len(rows)) for rows in grids]
-    size = max(title.width for title in titles), max(title.height for title in titles)
-    first, *others = [_frame(*pair, size) for pair in zip(titles, sheets, strict=True)]
+    width = max(title.width for title in titles) + 2 * _GAP
+    top = max(title.height for title in titles) + _GAP
+    drawn = []
+    for title, (_, pictures) in zip(titles, frames, strict=True):
+        images = [_image(rgb) for rgb in pictures]
+        # A white pixel where the last row has no picture.
+        images += [Image.new("RGB", (1, 1), "white")] * (-len(images) % columns)
+        rows = [images[start : start + columns] for start in range(0, len(images), columns)]
+        sheet = _sheet(rows, [""] * columns, [""] * len(rows))
+        frame = Image.new("RGB", (max(width, sheet.width), top + sheet.height), "white")
+        frame.paste(title, ((frame.width - title.width) // 2, _GAP))
+        frame.paste(sheet, ((frame.width - sheet.width) // 2, top))
+        # 256 colors of its own, dithered: skies would be cut into bands otherwise.
+        found = frame.quantize(_GIF_COLORS - 1, kmeans=1).getpalette()
+        palette = Image.new("P", (1, 1))
+        palette.putpalette([255, 255, 255, *found])
+        dithered = frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+        # PIL takes the color nearest to 252 for all from 252 to 255: paper would not be white.
+        dithered.paste(0, mask=frame.convert("L").point(lambda grey: 255 * (grey == 255)))
+        drawn.append(dithered)
+    first, *others = drawn
     settings = {"duration": milliseconds, "loop": 0}
     with replacing(path) as beside:
         first.save(beside, format="GIF", save_all=True, append_images=others, **settings)
@@ -80,7 +97,9 @@ def _sheet(
     rows: list[list[Image.Image]], column_titles: Sequence[str], row_titles: Sequence[str]
 ) -> Image.Image:
     """Everything on white: titles above and on the left, pictures under their titles."""
-    rows = _enlarged(rows)
+    factor = math.ceil(_SMALLEST / max(max(image.size) for row in rows for image in row))
+    nearest = Image.Resampling.NEAREST
+    rows = [[ImageOps.scale(image, factor, nearest) for image in row] for row in rows]
     above, beside = ([_text(title) for title in titles] for titles in (column_titles, row_titles))
     columns = zip(above, *rows, strict=True)
     widths = [max(picture.width for picture in column) for column in columns]
@@ -95,11 +114,6 @@ def _sheet(
         for image, left, width in zip(row, lefts, widths, strict=False):
             sheet.paste(image, (left + (width - image.width) // 2, top))
     return sheet
-
-
-def _enlarged(rows: list[list[Image.Image]]) -> list[list[Image.Image]]:
-    factor = math.ceil(_SMALLEST / max(max(image.size) for row in rows for image in row))
-    return [[ImageOps.scale(im, factor, Image.Resampling.NEAREST) for im in row] for row in rows]
 
 
 def _starts(before: int, sizes: list[int]) -> list[int]:
@@ -121,30 +135,3 @@ def _text(text: str) -> Image.Image:
     picture = Image.new("L", (width, height), "white")
     ImageDraw.Draw(picture).multiline_text((0, 0), lines, font=font, align="center")
     return picture
-
-
-def _rows(pictures: Sequence[Tensor], columns: int) -> list[list[Image.Image]]:
-    """So many a row; nothing but a white pixel where the last row has no picture."""
-    images = [_image(rgb) for rgb in pictures]
-    images += [Image.new("RGB", (1, 1), "white")] * (-len(images) % columns)
-    return [images[start : start + columns] for start in range(0, len(images), columns)]
-
-
-def _frame(title: Image.Image, sheet: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The title in the middle of a strip for titles of that size, the sheet under it."""
-    width = max(size[0] + 2 * _GAP, sheet.width)
-    frame = Image.new("RGB", (width, size[1] + _GAP + sheet.height), "white")
-    frame.paste(title, ((frame.width - title.width) // 2, _GAP))
-    frame.paste(sheet, ((frame.width - sheet.width) // 2, size[1] + _GAP))
-    return _few_colors(frame)
-
-
-def _few_colors(image: Image.Image) -> Image.Image:
-    """256 colors of its own, dithered: skies would be cut into bands otherwise."""
-    found = image.quantize(_GIF_COLORS - 1, kmeans=1).getpalette()
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([255, 255, 255, *found])
-    dithered = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
-    # PIL takes the color nearest to 252 for everything from 252 to 255: paper would not be white.
-    dithered.paste(0, mask=image.convert("L").point(lambda grey: 255 * (grey == 255)))
-    return dithered

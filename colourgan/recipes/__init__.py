@@ -1,18 +1,15 @@
 """Recipes: published experiments by name, each one function, its report and its verdicts.
 
-registry    RECIPES
-experiment  trainings for every seed, and what their models measure
+experiment  the decorator, what trained models measure, one command for all
 figures     what several recipes draw
 transfer    same-domain, cross-domain, adapt-encoder
 pix2pix     unet-pix2pix-cyclegan, conditional-gan
 stability   batch-vs-spectral, wasserstein
 believable  nogan, colorful-classes
-run         runs a recipe at a scale and writes its report
 """
 
 # `list` shows this order
 from colourgan.recipes import transfer, pix2pix, stability, believable  # noqa: F401, I001
-from colourgan.recipes.registry import RECIPES
-from colourgan.recipes.run import reproduce
+from colourgan.recipes.experiment import RECIPES, reproduce, status_of
 
-__all__ = ["RECIPES", "reproduce"]
+__all__ = ["RECIPES", "reproduce", "status_of"]

@@ -1,48 +1,110 @@
-"""An experiment: the trainings of a recipe, each for every seed, and what their models measure."""
+"""A recipe: the trainings of a published experiment, its claims and figures, and its report."""
 
-import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import inspect
+import math
+import shlex
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from colourgan.claims import Claim, Scale
-from colourgan.color import AB_SCALE, decode, lightness_to_grey
+from colourgan.color import decode, lightness_to_grey
 from colourgan.encoders import build_encoder
-from colourgan.errors import Diverged, OtherSettings, RunError, UsageError
-from colourgan.evaluate import (
-    ImageSet,
-    Measured,
-    as_colorful_as,
-    load_images,
-    measure_grey,
-    measure_model,
-)
-from colourgan.files import replacing
-from colourgan.learners import choose_device, is_unused, read_config, read_history
-from colourgan.metrics import chroma_variance, smooth_regions
-from colourgan.models import MODEL_NAME, load_model
+from colourgan.errors import UsageError
+from colourgan.evaluate import ImageSet
+from colourgan.experiments.cells import DONE, FAILED, Cell
+from colourgan.experiments.judge import Claim, Scale, claim
+from colourgan.experiments.measure import place_of, prepared
+from colourgan.experiments.report import Report, write_report
+from colourgan.experiments.scheduler import Schedule, read_note, schedule
+from colourgan.experiments.steps import Step, content_of_folder, with_needs
+from colourgan.learners import read_config, read_history
+from colourgan.learners.calls import check_names
+from colourgan.metrics import summarize
+from colourgan.options import command_options, flag, options
+from colourgan.plans import Reproduction, Setup
+from colourgan.registry import Registry
 
-GREY = "grey"
-PICTURED = 8  # test images in grids and animations
+RECIPES = Registry("recipe")
+GREY, TRUE = "grey", "true"
+NOTE = "recipe.json"
+_UNITS = {"limit": "training images", "epochs": "epochs", "size": "pixels a side"}
+_UNITS |= {"batch_size": "images a batch", "width": "channels at first"}
+_MEASURED = {  # how claims call what is measured
+    "l1": "L1",
+    "smooth_variance": "variance of ab in smooth regions (CIE units²)",
+    "within_5": "share of pixels within 5 units of the truth",
+}
 
 
-class Results(NamedTuple):
-    """images: the test images; values: model → metric → (S, N) values, one row a seed;
-    ab: model → (N, 2, H, W) in network units, what seed 0 predicts.
+Findings = tuple[list[Claim], list[tuple[str, str]]]
+"""What a recipe found: claims, and (file, caption) of each figure."""
 
-    Besides those of METRICS there are "smooth_variance" and "smooth_variance_true", see
-    `chroma_variance`, and "mean_a" and "mean_b", an image's mean color in CIE units. A seed whose
-    training diverged has NaN everywhere.
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published experiment.
+
+    title, source: for the report; published: its own setup, the options it has and no others; run:
+    a generator function of a Setup that yields its models, name → Step (their seeds are set by the
+    engine, their names by the key), gets their Results back and returns Findings. Its docstring
+    describes the experiment: what was published, and what differs here.
+    """
+
+    title: str
+    source: str
+    published: dict[str, Any]
+    run: Callable[[Setup], Generator[dict[str, Step], "Results", Findings]]
+
+
+def recipe(name: str, title: str, source: str, **published: Any) -> Callable:
+    """A decorator that enters a recipe; published: option of Setup → its value, no limit: all."""
+    setup = vars(Setup(**published))
+    known = {each: value for each, value in setup.items() if each in ("limit", *published)}
+
+    def enter(run: Callable) -> Callable:
+        return RECIPES.register(name)(Recipe(title, source, known, run)).run
+
+    return enter
+
+
+@dataclass
+class Results:
+    """What the models of a recipe measured on the same test images.
+
+    images: these; cells: model → one Cell a seed; grey: metric → (N,), what no color scores; out:
+    the folder for figures; steps: model → one Step a seed. Besides METRICS there are
+    "smooth_variance" and "smooth_variance_true", see `chroma_variance`, and "mean_a" and "mean_b",
+    an image's mean color in CIE units. A seed whose training failed has NaN everywhere.
     """
 
     images: ImageSet
-    values: dict[str, dict[str, Tensor]]
-    ab: dict[str, Tensor]
+    cells: dict[str, list[Cell]]
+    grey: dict[str, Tensor]
+    out: Path
+    device: str = "cpu"
+    steps: dict[str, list[Step]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What pictures show: grey, each model, the truth."""
+        return GREY, *self.cells, TRUE
+
+    @cached_property
+    def values(self) -> dict[str, dict[str, Tensor]]:
+        """model → metric → (S, N) values, one row a seed; grey's has one row."""
+        grey = {metric: each.double() for metric, each in self.grey.items()}
+        return {GREY: {metric: each[None] for metric, each in grey.items()}} | {
+            name: {
+                metric: torch.stack([cell.values.get(metric, each * math.nan) for cell in cells])
+                for metric, each in grey.items()
+            }
+            for name, cells in self.cells.items()
+        }
 
     def per_seed(self, metric: str) -> dict[str, list[float]]:
         """model → the metric's mean over the images for each seed."""
@@ -52,187 +114,228 @@ class Results(NamedTuple):
         """(S, N): the metric of one model minus that of another, seed by seed, image by image."""
         return self.values[model][metric] - self.values[base][metric]
 
-    def pictures(self, model: str, rows: Sequence[int]) -> list[Tensor]:
-        """What a model makes of some test images; "grey" and "true" are the images themselves.
+    def above(self, text: str, published: str, metric: str, model: str, base: str) -> Claim:
+        """The claim that a metric of one model is above that of another; see `claim`."""
+        quantity = f"{_MEASURED.get(metric, metric)}: {model} minus {base}"
+        return claim(text, published, quantity, self.difference(metric, model, base), low=0)
 
-        rows: numbers of images; those beyond the last are left out.
+    def below(self, text: str, published: str, metric: str, model: str, base: str) -> Claim:
+        """The claim that it is below."""
+        return self.above(text, published, metric, model, base)._replace(low=None, high=0)
+
+    def beyond_saturation(self, text: str, model: str, base: str) -> Claim:
+        """The claim that a model's L1 is below that of its rival with the same saturation.
+
+        base: the rival's name. NaN where no factor makes it as colorful.
         """
-        rows = [row for row in rows if row < len(self.images.L)]
-        if model == "true":
-            return list(self.images.rgb[rows] / 255)
-        L = self.images.L[rows]
-        if model == GREY:
-            return list(lightness_to_grey(L).expand(-1, 3, -1, -1))
-        return list(decode(L, self.ab[model][rows]))
+        none = self.grey["l1"] * math.nan
+        matched = torch.stack([cell.matched.get("l1", none) for cell in self.cells[model]])
+        quantity = f"L1: {model} minus {base} made as colorful"
+        return claim(text, "not measured", quantity, self.values[model]["l1"] - matched, high=0)
 
+    def history(self, model: str) -> list[list[dict[str, float]]]:
+        """The rows of history.csv, of each seed that is done."""
+        return [cell.history for cell in self.cells[model] if cell.state == DONE]
 
-@dataclass
-class Findings:
-    """What a recipe found: figures are (file name in the experiment's folder, caption).
-
-    models: model → run folders, one a seed, in the order of the table.
-    """
-
-    models: dict[str, list[Path]]
-    results: Results
-    claims: list[Claim]
-    figures: list[tuple[str, str]]
-    notes: list[str] = field(default_factory=list)
-
-
-class Experiment:
-    """Where a recipe trains and draws; finished trainings are kept, broken-off ones go on.
-
-    out: its folder; a folder belongs to one recipe. seeds: how often each training is repeated;
-    test_limit: test images at most. Raises UsageError for too few of them, and for another
-    recipe's folder.
-    """
-
-    def __init__(
-        self,
-        recipe: str,
-        out: Path,
-        seeds: int = 3,
-        test_limit: int = 1000,
-        device: str = "auto",
-        precision: str = "auto",
-        data_dir: Path | None = None,
-    ):
-        if seeds < 1:
-            raise UsageError(f"seeds must be 1 or more, not {seeds}")
-        if test_limit < 2:
-            raise UsageError(f"a test needs 2 images or more, not {test_limit}")
-        # Absolute: a path in a run's settings is the same from wherever the command is called.
-        self.out, self.seeds, self.test_limit = Path(out).resolve(), seeds, test_limit
-        self.where = {"device": device, "precision": precision, "data_dir": data_dir}
-        self.runs: list[Path] = []
-        self.diverged: dict[Path, str] = {}
-        self.device = str(choose_device(device))
-        self._claim_folder(recipe)
-
-    def _claim_folder(self, recipe: str) -> None:
-        note = self.out / "recipe.json"
-        if note.exists() and (other := json.loads(note.read_text())["recipe"]) != recipe:
-            raise UsageError(f"{self.out} belongs to recipe {other}: choose another --out")
-        self.note = note, json.dumps({"recipe": recipe}) + "\n"
-
-    def open(self, data: str, size: int, encoders: Sequence[str] = ()) -> None:
-        """Looks at all that could be missing, before anything is trained for hours.
-
-        Raises UsageError and RunError as `load_images` and `build_encoder` do.
-        """
-        watched, data_dir = sys.stderr.isatty(), self.where["data_dir"]
-        self.images = load_images(data, size, self.test_limit, data_dir=data_dir, progress=watched)
-        for encoder in encoders:
-            build_encoder(encoder)
-
-    def train(self, name: str, *commands: Callable[..., Path]) -> list[Path]:
-        """Trains a model for every seed; returns what the commands return.
-
-        commands: training functions with their settings (`functools.partial`), one for all seeds or
-        one for each; seed, out, resume, device, precision and data_dir come from the experiment.
-        """
-        each = commands if len(commands) > 1 else commands * self.seeds
-        return [self._train(name, seed, command) for seed, command in enumerate(each)]
-
-    def _train(self, name: str, seed: int, command: Callable[..., Path]) -> Path:
-        if not self.runs:
-            path, text = self.note
-            with replacing(path) as part:
-                part.write_text(text)
-        out = self.out / "runs" / f"{name}-seed{seed}"
-        self.runs.append(out)
-        print(f"training {len(self.runs)}: {name}, seed {seed}", file=sys.stderr)
-        begun = (out / "config.json").exists() and not is_unused(out)
-        try:
-            return command(seed=seed, out=out, resume=begun, **self.where)
-        except OtherSettings as error:
-            raise UsageError(f"{error}; other settings need another --out") from error
-        except Diverged as error:
-            if not (out / MODEL_NAME).exists():
-                raise
-            self.diverged[out] = f"{name}, seed {seed}, diverged and does not count: {error}."
-            print(self.diverged[out], file=sys.stderr)
-            return out
-
-    def column(self, runs: Sequence[Path], name: str) -> list[list[float]]:
-        """One column of each run's history; NaN throughout for one that diverged."""
+    def column(self, model: str, name: str) -> list[list[float]]:
+        """One column of each seed's history; NaN throughout for one that failed."""
+        epochs = max(map(len, self.history(model)))
         return [
-            [torch.nan if run in self.diverged else row[name] for row in read_history(run)]
-            for run in runs
+            [row[name] for row in cell.history] if cell.state == DONE else [math.nan] * epochs
+            for cell in self.cells[model]
         ]
 
-    def path(self, name: str) -> Path:
-        """Where a figure belongs."""
-        return self.out / name
+    def runs(self, model: str) -> list[Path | None]:
+        """The run folder of each seed; None for one that failed."""
+        return [
+            self.out / "runs" / cell.run if cell.state == DONE else None
+            for cell in self.cells[model]
+        ]
 
-    def evaluate(
-        self,
-        models: Mapping[str, list[Path]],
-        prepare: Callable[[nn.Module], None] = lambda generator: None,
-    ) -> Results:
-        """Every model on the same test images, beside grey; prepare: sets each generator before."""
-        smooth = smooth_regions(self.images.L)
-        true = chroma_variance(self.images.true_ab(), smooth)
-        grey = self._values(measure_grey(self.images), smooth, true)
-        values, ab = {GREY: {name: each[None] for name, each in grey.items()}}, {}
-        for name, runs in models.items():
-            rows = []
-            for run in runs:
-                generator = load_model(run)
-                prepare(generator)
-                measured = measure_model(name, generator, self.images, self.device)
-                ab.setdefault(name, measured.ab)
-                rows.append(self._values(measured, smooth, true, run in self.diverged))
-            values[name] = {metric: torch.stack([row[metric] for row in rows]) for metric in grey}
-        return Results(self.images, values, ab)
+    def generators(self, model: str) -> Iterator[nn.Module | None]:
+        """The trained model of each seed, on the device; None for one that failed."""
+        for step, run in zip(self.steps[model], self.runs(model), strict=True):
+            yield prepared(step, run.parent).to(self.device).eval() if run else None
 
-    def as_colorful(self, results: Results, base: str, runs: list[Path], model: str) -> Tensor:
-        """(S, N): L1 of `base` with its ab scaled until it is as colorful as the model, by seeds.
+    @torch.no_grad()
+    def colored(self, model: str, L: Tensor) -> list[Tensor]:
+        """What the first seed that is done makes of L (N, 1, S, S): (3, S, S) in [0, 1] each."""
+        if model == GREY:
+            return list(lightness_to_grey(L).expand(-1, 3, -1, -1))
+        generator = next(each for each in self.generators(model) if each is not None)
+        return list(decode(L, generator(L.to(self.device)).float().cpu()))
 
-        runs: those of `base`. NaN for a seed that diverged or where no factor does it.
+    def pictures(self, model: str, rows: Sequence[int]) -> list[Tensor]:
+        """`colored` test images; rows: their numbers, of which those beyond the last are left out.
+
+        "grey" and "true" are the images themselves.
         """
-        rows = []
-        for seed, run in enumerate(runs):
-            values = {name: each[seed] for name, each in results.values[model].items()}
-            try:
-                paler = measure_model(base, load_model(run), self.images, self.device)
-                rival, _ = as_colorful_as(Measured(model, None, values), paler, self.images)
-                l1 = rival.values["l1"]
-            except RunError:
-                l1 = torch.full_like(values["l1"], torch.nan)
-            rows.append(l1 * torch.nan if run in self.diverged else l1)
-        return torch.stack(rows)
+        rows = [row for row in rows if row < len(self.images)]
+        if model == TRUE:
+            return list(self.images.rgb[rows] / 255)
+        return self.colored(model, self.images.L[rows])
 
-    def _values(
-        self, measured: Measured, smooth: Tensor, true: Tensor, diverged: bool = False
-    ) -> dict[str, Tensor]:
-        means = (measured.ab * AB_SCALE).mean((2, 3))
-        values = measured.values | {
-            "smooth_variance": chroma_variance(measured.ab, smooth),
-            "smooth_variance_true": true,
-            "mean_a": means[:, 0],
-            "mean_b": means[:, 1],
-        }
-        return {name: each * torch.nan if diverged else each for name, each in values.items()}
 
-    def scale(self, findings: Findings) -> Scale:
-        """How large the experiment was: its smallest training counts."""
-        runs = [run for runs in findings.models.values() for run in runs]
-        found = [read_config(run)["found"]["train_images"] for run in runs]
-        epochs = [len(read_history(run)) for run in runs]
-        return Scale(min(found), min(epochs), self.seeds, len(findings.results.images.L))
+def reproduce(plan: Reproduction | None = None, /, **given: Any) -> Report:
+    """Trains a published experiment and writes its report to out/report.html; returns the report.
 
-    def minutes(self) -> float:
-        """What all of the trainings took, whenever they ran, without their validation."""
-        return sum(row["seconds"] for run in self.runs for row in read_history(run)) / 60
+    plan: see `Reproduction`, or its options by name. What is finished in `out` (by default
+    reproductions/RECIPE) is kept, what was broken off goes on. Raises UsageError for settings that
+    the recipe has not or names that are wrong, and RunError if a training failed, once all others
+    are done and, if every model has a seed that is done, the report is written.
+    """
+    plan = replace(plan, **given) if plan else Reproduction.made(given)
+    chosen, setup, conclude, models, found = _opened(plan)
+    place = place_of(found.steps[-1])
+    images = found.test.images(*place)  # they and encoders may be missing: before hours of training
+    for step in found.steps:
+        if hasattr(step.training, "encoder") and step.needs is None and step.seed == 0:
+            build_encoder(step.training.encoder)
+    found.write_note(plan)
+    found.run()
+    cells = {name: [found.cell(step) for step in steps] for name, steps in models.items()}
+    if not all(any(cell.state == DONE for cell in each) for each in cells.values()):
+        found.conclude()
+    results = Results(images, cells, found.test.grey(*place), found.out, found.test.device, models)
+    try:
+        conclude.send(results)
+    except StopIteration as end:
+        claims, figures = end.value
+    smaller, changed = [], []
+    for name, before in chosen.published.items():
+        here, unit = getattr(setup, name), _UNITS.get(name)
+        if here != before and unit:
+            few = name != "batch_size" and (before is None or here < before)
+            text = f"{_text(here)} instead of {_text(before)} {unit}"
+            (smaller if few else changed).append(text)
+        elif here != before:
+            changed.append(f"{name} {_text(here)} standing in for {_text(before)}")
+    failed = [
+        f"{step.name}, failed and does not count: {found.failure(step).rstrip('.')}."
+        for step in found.steps
+        if found.state(step) == FAILED
+    ]
+    runs = [found.runs / step.run for step in found.steps]
+    histories = [read_history(run) for run in runs if (run / "history.csv").exists()]
+    done = [cell for each in cells.values() for cell in each if cell.state == DONE]
+    configs = [read_config(found.runs / cell.run) for cell in done]
+    scale = Scale(  # the smallest training counts
+        images=min(config["found"]["train_images"] for config in configs),
+        epochs=min(len(cell.history) for cell in done),
+        seeds=plan.seeds,
+        test_images=len(images),
+    )
+    rows = []  # the table of `evaluate`, each number once a seed
+    for model, values in results.values.items():
+        seeds = zip(*values.values(), strict=True)
+        each = [summarize(dict(zip(values, seed, strict=True))) for seed in seeds]
+        columns = {name: [row[name] for row in each] for name in each[0]}
+        rows.append({"name": model, "values": columns})
+    report = Report(
+        recipe=plan.recipe,
+        title=chosen.title,
+        source=chosen.source,
+        description=inspect.getdoc(chosen.run),
+        scale=scale._asdict(),
+        reduced=smaller,
+        changed=changed,
+        settings=_settings(chosen.published, setup, models),
+        rows=rows,
+        claims=[each._asdict() for each in claims],
+        figures=[{"file": file, "caption": caption} for file, caption in figures],
+        notes=failed,
+        minutes=sum(row["seconds"] for rows in histories for row in rows) / 60,
+        command=shlex.join(["colourgan", "reproduce", plan.recipe, *command_options(plan)]),
+    )
+    found.conclude(str(write_report(report, found.out)))
+    return report
+
+
+def status_of(plan: Reproduction) -> list[str]:
+    """Lines that say what of a reproduction is done, what failed and why, and the time left."""
+    *_, models, found = _opened(plan)
+    return found.status_lines([step for steps in models.values() for step in steps])
+
+
+def _opened(plan: Reproduction) -> tuple[Recipe, Setup, Generator, dict[str, list[Step]], Schedule]:
+    """(the recipe, its setup, its generator, each model's steps by seed, the schedule of all)."""
+    chosen = RECIPES[plan.recipe]
+    content_of_folder.cache_clear()
+    given = {each.name: getattr(plan, each.name) for each in fields(Setup)}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if name not in chosen.published:
+            others = ", ".join(map(flag, chosen.published))
+            raise UsageError(f"recipe {plan.recipe} has no {flag(name)}: it has {others}")
+    out = Path(plan.out or Path("reproductions") / plan.recipe)
+    if (out / NOTE).is_file():
+        other = read_note(out / NOTE, Reproduction).recipe
+        if other != plan.recipe:
+            raise UsageError(f"{out} belongs to recipe {other}: choose another --out")
+    setup = Setup(**chosen.published | given)
+    conclude = chosen.run(setup)
+    yielded = next(conclude)
+    names = {step: name for name, step in yielded.items()}
+
+    def seeded(step: Step | None, seed: int) -> Step | None:
+        """The step and all that it needs, with that seed and, if it is a model, its name."""
+        if step is None:
+            return None
+        return replace(
+            step,
+            training=replace(step.training, seed=seed, precision=plan.precision),
+            needs=seeded(step.needs, seed),
+            rival=seeded(step.rival, seed),
+            factors={"model": names[step]} if step in names else None,
+            label=step.label or ("" if step in names else step.training.command),
+        )
+
+    models = {
+        name: [seeded(step, seed) for seed in range(plan.seeds)] for name, step in yielded.items()
+    }
+    # By seeds, so that what is broken off has compared everything with fewer of them.
+    steps = with_needs([step for row in zip(*models.values(), strict=True) for step in row])
+    for step in steps:
+        check_names(step.training)
+    return chosen, setup, conclude, models, schedule(plan, out / NOTE, steps, details=True)
+
+
+def _settings(
+    published: dict[str, Any], setup: Setup, models: dict[str, list[Step]]
+) -> list[dict[str, str]]:
+    """The recipe's setup, then what else the models are trained with: a row for what all share."""
+    rows = [(name, _text(value), _text(getattr(setup, name))) for name, value in published.items()]
+    each: dict[str, dict[str, str]] = {}  # model → its options that have an effect
+    for model, (step, *_) in models.items():
+        training, each[model] = step.training, {}
+        for option, about in options(type(training)):
+            value = getattr(training, option.name)
+            if not about.role and all(need.holds(training) for need in about.needs):
+                each[model][option.name] = about.none if value is None else str(value)
+    for option in dict.fromkeys(name for found in each.values() for name in found):
+        here = {model: found[option] for model, found in each.items() if option in found}
+        text = "; ".join(f"{model}: {value}" for model, value in here.items())
+        if len(set(here.values())) == 1 and len(here) == len(each):
+            text = next(iter(here.values()))
+        if option not in (*published, "seed"):
+            rows.append((option, "", text))
+    return [
+        {"setting": name.replace("_", " "), "published": before, "here": here}
+        for name, before, here in rows
+    ]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "all"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value if isinstance(value, str) else ", ".join(value)
 
 
 def exactly(encoders: Sequence[str], count: int) -> Sequence[str]:
     """The encoders; UsageError if there are not so many."""
     if len(encoders) != count:
-        raise UsageError(
-            f"this recipe compares {count} encoder{'s' * (count > 1)}, not {len(encoders)}: "
-            f"name {count}, separated by commas"
-        )
+        many = f"{count} encoder{'s' * (count > 1)}, not {len(encoders)}"
+        raise UsageError(f"this recipe compares {many}: name {count}, separated by commas")
     return encoders

@@ -7,42 +7,19 @@ from pathlib import Path
 import pandas as pd
 
 from colourgan.errors import RunError, UsageError
+from colourgan.experiments.cells import HIGHER_IS_BETTER, LOWER_IS_BETTER, Cell, as_matched, numbers
+from colourgan.experiments.judge import compare_all
 from colourgan.files import replacing
-from colourgan.study.cells import FACTORS, HIGHER_IS_BETTER, LOWER_IS_BETTER, Cell
-from colourgan.study.comparisons import Comparison, compare_all
-from colourgan.study.factors import (
-    SETTINGS,
-    Configuration,
-    as_matched,
-    configuration_of,
-    configuration_order,
-    configurations,
-    short_names,
-)
-from colourgan.study.statistics import numbers
-
-COST_COLUMNS = (
-    "encoder_parameters",
-    "decoder_parameters",
-    "discriminator_parameters",
-    "flops",
-    "images_per_second",
-    "seconds",
-    "peak_memory_mb",
-)
-"""The last columns of results.csv: what a cell cost. Another training of it gives others."""
+from colourgan.study.configurations import FACTORS, Configuration, configurations, short_names
+from colourgan.study.findings import COSTS
 
 MODEL, MATCHED = "model", "matched saturation"
 """Kinds of rows."""
 
 _TEXTS = (*FACTORS, "kind", "state", "reason", "run")
 _FIRST = (*FACTORS, "seed", "kind", "state", "reason", "run")
-_COMPARED = {
-    **dict.fromkeys(("data", "size", "metric", "a", "b"), str),
-    **dict.fromkeys(("difference", "images_low", "images_high", "seeds_low", "seeds_high"), float),
-    "seeds": int,
-    "word": str,
-}
+_COMPARED = dict.fromkeys(("data", "size", "metric", "a", "b"), str)
+_COMPARED |= dict.fromkeys(("difference", "low", "high"), float) | {"seeds": int, "word": str}
 """Column of comparisons.csv → type."""
 
 
@@ -54,10 +31,11 @@ def rows(cells: Iterable[Cell]) -> list[dict]:
     by factors and seed.
     """
     found = []
-    for cell in sorted(cells, key=_order):
-        found.append(_row(cell, MODEL))
-        if cell.matched:
-            found.append(_row(as_matched(cell), MATCHED))
+    for cell in (cell for group in configurations(cells).values() for cell in group):
+        kinds = {MODEL: cell} | ({MATCHED: as_matched(cell)} if cell.matched else {})
+        for kind, each in kinds.items():
+            about = {"seed": cell.seed, "kind": kind, "state": cell.state, "reason": cell.reason}
+            found.append(each.factors | about | {"run": cell.run} | numbers(each))
     return found
 
 
@@ -66,18 +44,28 @@ def comparisons(cells: Iterable[Cell]) -> list[dict]:
 
     Each GAN configuration is compared with its MATCHED one, too, but for delta_colorfulness, which
     matching makes equal. a, b: names of both without data and size; the rest is a Comparison's:
-    "difference" is b's number minus a's, "seeds" how many are paired, "word" is about b.
+    "difference" is b's number minus a's, "low" and "high" the ends of its interval (None for one
+    seed), "seeds" how many are paired, "word" is about b.
     """
     groups = configurations(cells)
-    models = [pair for pair in combinations(groups.values(), 2) if _comparable(*pair)]
-    matched = [([as_matched(c) for c in group if c.matched], group) for group in groups.values()]
-    rivals = [pair for pair in matched if pair[0]]
-    everyone = [*groups, *(configuration_of(rival[0]) for rival, _ in rivals)]
-    names = short_names(map(_without_settings, everyone))
+    pairs = [(a, b) for a, b in combinations(groups, 2) if (a.data, a.size) == (b.data, b.size)]
+    models = [(groups[a], groups[b]) for a, b in pairs]
+    rivals = [([as_matched(c) for c in group if c.matched], group) for group in groups.values()]
+    rivals = [(rival, group) for rival, group in rivals if rival]
+
+    def anywhere(factors: dict[str, str]) -> Configuration:
+        return Configuration(**factors)._replace(data="", size="")
+
+    everyone = [*groups.values(), *(rival for rival, _ in rivals)]
+    names = short_names(anywhere(group[0].factors) for group in everyone)
     found = []
     for metric in (*LOWER_IS_BETTER, *HIGHER_IS_BETTER):
         pairs = models if metric == "delta_colorfulness" else models + rivals
-        found += [_compared(each, names) for each in compare_all(pairs, metric)]
+        for each in compare_all(pairs, metric):
+            a, b = names[anywhere(each.a)], names[anywhere(each.b)]
+            measured = each.difference, *(each.interval or (None, None)), len(each.paired)
+            row = each.b["data"], each.b["size"], metric, a, b, *measured, each.word
+            found.append(dict(zip(_COMPARED, row, strict=True)))
     return found
 
 
@@ -88,7 +76,13 @@ def write_tables(cells: Iterable[Cell], out: Path | str) -> None:
     empty field. Raises RunError if they cannot be written.
     """
     cells, out = list(cells), Path(out)
-    results = _results(rows(cells))
+    results = rows(cells)
+    measured = dict.fromkeys(name for row in results for name in row)
+    measured = [name for name in measured if name not in (*_FIRST, *COSTS)]
+    columns = [*_FIRST, *measured, *COSTS]
+    # Given, so that columns and types do not depend on which rows have numbers.
+    types = {name: str if name in _TEXTS else float for name in columns} | {"seed": int}
+    results = pd.DataFrame(results, columns=columns).astype(types)
     compared = pd.DataFrame(comparisons(cells), columns=list(_COMPARED)).astype(_COMPARED)
     for name, frame in (("results.csv", results), ("comparisons.csv", compared)):
         with replacing(out / name) as part:
@@ -109,47 +103,3 @@ def read_results(out: Path | str) -> pd.DataFrame:
         return pd.read_parquet(path)
     except (ValueError, OSError) as error:  # pyarrow's errors are both
         raise RunError(f"{path} is not a study's table: make it again") from error
-
-
-def _order(cell: Cell) -> tuple:
-    return configuration_order(configuration_of(cell)), cell.seed
-
-
-def _row(cell: Cell, kind: str) -> dict:
-    about = {"seed": cell.seed, "kind": kind, "state": cell.state}
-    return cell.factors | about | {"reason": cell.reason, "run": cell.run} | numbers(cell)
-
-
-def _results(rows: list[dict]) -> pd.DataFrame:
-    """The rows with columns and types that do not depend on which of them have numbers."""
-    measured = dict.fromkeys(name for row in rows for name in row)
-    measured = [name for name in measured if name not in (*_FIRST, *COST_COLUMNS)]
-    columns = [*_FIRST, *measured, *COST_COLUMNS]
-    types = {name: str if name in _TEXTS else float for name in columns} | {"seed": int}
-    return pd.DataFrame(rows, columns=columns).astype(types)
-
-
-def _comparable(a: list[Cell], b: list[Cell]) -> bool:
-    return all(a[0].factors[setting] == b[0].factors[setting] for setting in SETTINGS)
-
-
-def _without_settings(configuration: Configuration) -> Configuration:
-    return configuration._replace(**dict.fromkeys(SETTINGS, ""))
-
-
-def _compared(comparison: Comparison, names: dict[Configuration, str]) -> dict:
-    images, seeds = (ends or (None, None) for ends in (comparison.images, comparison.seeds))
-    return {
-        "data": comparison.b.data,
-        "size": comparison.b.size,
-        "metric": comparison.metric,
-        "a": names[_without_settings(comparison.a)],
-        "b": names[_without_settings(comparison.b)],
-        "difference": comparison.difference,
-        "images_low": images[0],
-        "images_high": images[1],
-        "seeds_low": seeds[0],
-        "seeds_high": seeds[1],
-        "seeds": len(comparison.paired),
-        "word": comparison.word,
-    }

@@ -1,0 +1,69 @@
+"""Cells: one trained model each, as plain data for tables, comparisons and pages."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from colourgan.metrics import summarize
+
+DONE = "done"
+FAILED = "failed"
+NOT_DONE = "not done"
+
+LOWER_IS_BETTER = ("l1", "delta_e", "delta_colorfulness", "lpips", "fid", "kid", "frechet")
+HIGHER_IS_BETTER = ("psnr", "ssim", "within_5")
+
+SETTINGS = ("data", "size")
+"""Factors whose levels are not compared: their test images differ."""
+
+
+class Cell(NamedTuple):
+    """One trained model and what it measured.
+
+    factors: what the model is named by, factor → level as the user wrote it; all but the seed. run:
+    the hash that names its run folder. state: DONE, FAILED or NOT_DONE; reason: why it failed.
+    values: metric → (N,) float64, one value a test image, the same images for all cells of one data
+    set and size. matched: of a GAN cell, those of its L1 parent whose ab are multiplied until it is
+    as colorful as this cell. distances, matched_distances: "frechet", "fid", "kid", "lpips", each
+    of all test images. costs: parameters of encoder, decoder and discriminator, "flops" of one
+    image forward, training "images_per_second" and "seconds", "peak_memory_mb". history: the rows
+    of history.csv. All of these are empty unless it is DONE.
+    """
+
+    factors: dict[str, str]
+    seed: int
+    run: str
+    state: str
+    reason: str
+    values: dict[str, Tensor]
+    matched: dict[str, Tensor]
+    distances: dict[str, float]
+    matched_distances: dict[str, float]
+    costs: dict[str, float]
+    history: list[dict[str, float]]
+
+
+def numbers(cell: Cell) -> dict[str, float]:
+    """All of a cell's numbers: its metrics' means over images, distances, costs; {} if not DONE."""
+    if cell.state != DONE or not cell.values:
+        return {}
+    others = {name: values.double().mean().item() for name, values in cell.values.items()}
+    return summarize(cell.values) | others | cell.distances | cell.costs
+
+
+def as_matched(cell: Cell) -> Cell:
+    """A GAN cell's rival as a cell of its own: its L1 parent with the saturation of this cell.
+
+    Its method, or of a cell without methods its model, is "l1 as colorful as gan". It has no costs
+    and no history: nobody trained it.
+    """
+    named = "method" if "method" in cell.factors else "model"
+    return cell._replace(
+        factors=cell.factors | {named: f"l1 as colorful as {cell.factors[named]}"},
+        values=cell.matched,
+        matched={},
+        distances=cell.matched_distances,
+        matched_distances={},
+        costs={},
+        history=[],
+    )
