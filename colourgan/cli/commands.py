@@ -139,22 +139,6 @@ def list_names(
     = "all",
 ) -> None:  # fmt: skip
     """Name the parts to choose from."""
-    found = _registries()
-    if kind != "all" and kind not in found:
-        raise UsageError(f"nothing is called '{kind}': choices: {', '.join(found)}")
-    for plural in found if kind == "all" else [kind]:
-        print(f"{plural}:")
-        for name, entry in found[plural].items():
-            told = f"{entry.title}." if plural == "recipes" else (entry.__doc__ or "").strip()
-            print(f"  {name:22} {told.splitlines()[0]}")
-        if plural == "encoders":
-            print(f"  {'timm:NAME':22} Any timm backbone whose stages run in order.")
-        if plural == "schedules":
-            print(f"  {'one-cycle':22} fastai's: up to the full rate in a quarter, then down to 0.")
-
-
-def _registries() -> dict:
-    """What can be chosen from: plural → registry."""
     from colourgan.datasets import DATASETS
     from colourgan.discriminators import DISCRIMINATORS
     from colourgan.distances import DISTANCES
@@ -171,4 +155,15 @@ def _registries() -> dict:
         ENCODERS, DATASETS, GENERATORS, DISCRIMINATORS, OBJECTIVES, RECONSTRUCTIONS,
         INITIALIZATIONS, SCHEDULES, METRICS, DISTANCES, RECIPES,
     )  # fmt: skip
-    return {registry.kind + "s": registry for registry in every}
+    found = {registry.kind + "s": registry for registry in every}
+    if kind != "all" and kind not in found:
+        raise UsageError(f"nothing is called '{kind}': choices: {', '.join(found)}")
+    for plural in found if kind == "all" else [kind]:
+        print(f"{plural}:")
+        for name, entry in found[plural].items():
+            told = f"{entry.title}." if plural == "recipes" else (entry.__doc__ or "").strip()
+            print(f"  {name:22} {told.splitlines()[0]}")
+        if plural == "encoders":
+            print(f"  {'timm:NAME':22} Any timm backbone whose stages run in order.")
+        if plural == "schedules":
+            print(f"  {'one-cycle':22} fastai's: up to the full rate in a quarter, then down to 0.")

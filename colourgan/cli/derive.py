@@ -1,7 +1,7 @@
 """Commands from dataclasses of options: their command line and --help are derived, not declared."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field
+from functools import partial
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -11,6 +11,8 @@ import typer
 from colourgan.errors import UsageError
 from colourgan.options import Entry, entries, flag
 
+_LISTS = (tuple[str, ...], tuple[str, ...] | None, tuple[int, ...])
+
 
 def hint(kind: type, name: str) -> Any:
     """The type hint of one of a dataclass's options, for a command that is written by hand."""
@@ -19,9 +21,8 @@ def hint(kind: type, name: str) -> Any:
 
 def _hint(entry: Entry) -> Any:
     kinds = get_args(entry.field.type) or (entry.field.type,)
-    base = next((kind for kind in (bool, int, float, Path) if kind in kinds), str)
-    if entry.field.type in (tuple[str, ...], tuple[str, ...] | None, tuple[int, ...]):
-        base = str
+    plain = () if entry.field.type in _LISTS else (bool, int, float, Path)
+    base = next((kind for kind in plain if kind in kinds), str)
     text = entry.about.describe()
     if entry.about.positional:
         return Annotated[base | None if entry.default is None else base, typer.Argument(help=text)]
@@ -44,20 +45,18 @@ def command(kind: type, call: Callable, name: str, help: str, **flags: str) -> C
     def run(context: typer.Context, **given: Any) -> None:
         call(context, given)
 
-    parameters = [Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    keyword = partial(Parameter, kind=Parameter.KEYWORD_ONLY)
+    parameters = [keyword("context", annotation=typer.Context)]
     for each in entries(kind):
-        default = (
-            ",".join(map(str, each.default)) if isinstance(each.default, tuple) else each.default
-        )
-        default = Parameter.empty if each.default == "" and each.about.positional else default
-        parameters.append(
-            Parameter(each.name, Parameter.KEYWORD_ONLY, default=default, annotation=_hint(each))
-        )
+        default = each.default
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default))
+        elif default == "" and each.about.positional:
+            default = Parameter.empty
+        parameters.append(keyword(each.name, default=default, annotation=_hint(each)))
     for flagged, text in flags.items():
         annotation = Annotated[bool, typer.Option(flag(flagged), help=text)]
-        parameters.append(
-            Parameter(flagged, Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
-        )
+        parameters.append(keyword(flagged, default=False, annotation=annotation))
     run.__signature__ = Signature(parameters)
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     run.__name__, run.__doc__ = name, help
@@ -67,21 +66,16 @@ def command(kind: type, call: Callable, name: str, help: str, **flags: str) -> C
 def parsed(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """A command's values with lists, which are written with commas, as lists."""
     known = {each.name: each.field for each in entries(kind)}
-    return {name: _parsed(known[name], v) for name, v in given.items() if name in known}
-
-
-def _parsed(each: Field, value: Any) -> Any:
-    if not isinstance(value, str) or each.type in (str, str | None):
-        return value
-    if each.type not in (tuple[str, ...], tuple[str, ...] | None, tuple[int, ...]):
-        return value
-    words = listed(flag(each.name), value, "names") if value.strip() else []
-    if each.type != tuple[int, ...]:
-        return tuple(words)
-    try:
-        return tuple(map(int, words))
-    except ValueError:
-        raise UsageError(f"{flag(each.name)} {value}: give numbers, as 32,64") from None
+    found = {name: value for name, value in given.items() if name in known}
+    for name, value in found.items():
+        each = known[name]
+        if isinstance(value, str) and each.type in _LISTS:
+            words = listed(flag(each.name), value, "names") if value.strip() else []
+            try:
+                found[name] = tuple(map(int if each.type == tuple[int, ...] else str, words))
+            except ValueError:
+                raise UsageError(f"{flag(each.name)} {value}: give numbers, as 32,64") from None
+    return found
 
 
 def listed(option: str, text: str, what: str) -> list[str]:
@@ -94,8 +88,5 @@ def listed(option: str, text: str, what: str) -> list[str]:
 
 def given_on(context: typer.Context, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values that the command line names itself, without the defaults."""
-    return {
-        name: value
-        for name, value in values.items()
-        if context.get_parameter_source(name).name == "COMMANDLINE"
-    }
+    source = context.get_parameter_source
+    return {name: v for name, v in values.items() if source(name).name == "COMMANDLINE"}

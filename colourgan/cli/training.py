@@ -23,12 +23,10 @@ def _train(kind: type[Training], context: typer.Context, given: dict[str, Any]) 
     else:
         before = read_training(given["out"])
         if not isinstance(before, kind):
-            raise UsageError(
-                f"{given['out']} holds a {before.command} run: resume it by that command"
-            )
-        training = replace(
-            before, **given_on(context, given) | {"resume": True, "out": given["out"]}
-        )
+            held = f"{given['out']} holds a {before.command} run"
+            raise UsageError(f"{held}: resume it by that command")
+        kept = {"resume": True, "out": given["out"]}
+        training = replace(before, **given_on(context, given) | kept)
     done("run", TRAIN[kind.command](training))
 
 

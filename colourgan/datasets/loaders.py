@@ -345,26 +345,15 @@ def cached_parts(
 
 
 def cached_loader(
-    cached: Cached,
-    size: int,
-    batch_size: int,
-    tfms: list,
-    device: str | torch.device,
-    training: bool,
-    labels: Tensor | None = None,
-) -> CachedDL:
+    cached: Cached, size: int, batch_size: int, tfms: list, device: str | torch.device,
+    training: bool, labels: Tensor | None = None,
+) -> CachedDL:  # fmt: skip
     """The images of one part, for training shuffled and with `split_idx` 0, else in order."""
     items = Pictures(cached.files, OpenRGB(size), split_idx=0 if training else 1)
     count = len(cached.files)
+    # Batch norm cannot train on a last batch of one image.
+    drop_last = training and count > batch_size and count % batch_size == 1
     return CachedDL(
-        items,
-        images=cached.images,
-        labels=labels,
-        bs=min(batch_size, count),
-        shuffle=training,
-        # Batch norm cannot train on a last batch of one image.
-        drop_last=training and count > batch_size and count % batch_size == 1,
-        num_workers=0,
-        after_batch=tfms,
-        device=torch.device(device),
-    )
+        items, images=cached.images, labels=labels, bs=min(batch_size, count), shuffle=training,
+        drop_last=drop_last, num_workers=0, after_batch=tfms, device=torch.device(device),
+    )  # fmt: skip

@@ -80,13 +80,11 @@ def fingerprint(data: str | Path) -> str:
     if (folder := _folder(data)) is None:
         return str(data)
     found = hashlib.sha256()
-    parts = [folder / part for part in ("train", "valid") if (folder / "train").is_dir()]
-    images = {
-        file.relative_to(folder).as_posix(): file
-        for part in parts or [folder]
-        if part.is_dir()
-        for file in list_images(part, warn=False)
-    }
+    parts = [folder]
+    if (folder / "train").is_dir():
+        parts = filter(Path.is_dir, (folder / "train", folder / "valid"))
+    files = [file for part in parts for file in list_images(part, warn=False)]
+    images = {file.relative_to(folder).as_posix(): file for file in files}
     for name, file in sorted(images.items()):
         size, ends = None, b""
         with suppress(OSError), open(file, "rb", buffering=0) as opened:

@@ -66,7 +66,21 @@ def timm_backbone(name: str, weights: str) -> Backbone:
         origin = {"weights": "published", "sha256": digest.hexdigest()}
     else:
         path = Path(weights).expanduser()
-        model = _with_weights_of(path, name)
+        state = read_weights(path)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            random = _created(name)
+            torch.manual_seed(0)
+            overlay = {"state_dict": state}
+            try:
+                model = _created(name, pretrained=True, pretrained_cfg_overlay=overlay)
+            except UsageError as error:
+                reason = first_line(error.__cause__)
+                raise RunError(f"{path} holds no weights of timm:{name}: {reason}") from error
+        # timm loads what has the right name and leaves the rest as it is: random kernels, too.
+        for (kernel, a), b in zip(random.named_parameters(), model.parameters(), strict=True):
+            if a.ndim > 1 and a.std() > 0 and torch.equal(a, b):
+                raise RunError(f"{path} holds no weights of timm:{name}: there is no {kernel}")
         origin = {"weights": path.name, "sha256": file_hash(path)}
     config = model.pretrained_cfg
     mean, std = config.get("mean") or IMAGENET[0], config.get("std") or IMAGENET[1]
@@ -96,34 +110,15 @@ def _created(name: str, **options) -> nn.Module:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silences timm's warnings that a classifier is left out, and its hub's before errors."""
-    loggers = [logging.getLogger(name) for name in ("timm", "huggingface_hub")]
+    loggers = map(logging.getLogger, ("timm", "huggingface_hub"))
     levels = {logger: logger.level for logger in loggers}
     try:
-        for logger in loggers:
+        for logger in levels:
             logger.setLevel(logging.CRITICAL)
         yield
     finally:
         for logger, level in levels.items():
             logger.setLevel(level)
-
-
-def _with_weights_of(path: Path, name: str) -> nn.Module:
-    """The backbone with a file's weights, and no random ones among them."""
-    state = read_weights(path)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        random = _created(name)
-        torch.manual_seed(0)
-        try:
-            model = _created(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
-        except UsageError as error:
-            reason = first_line(error.__cause__)
-            raise RunError(f"{path} holds no weights of timm:{name}: {reason}") from error
-    # timm loads what has the right name and leaves the rest as it is: random kernels, too.
-    for (kernel, a), b in zip(random.named_parameters(), model.parameters(), strict=True):
-        if a.ndim > 1 and a.std() > 0 and torch.equal(a, b):
-            raise RunError(f"{path} holds no weights of timm:{name}: there is no {kernel}")
-    return model
 
 
 def _in_order(name: str, model: nn.Module) -> list[nn.Module]:

@@ -60,10 +60,6 @@ def as_matched(cell: Cell) -> Cell:
     named = "method" if "method" in cell.factors else "model"
     return cell._replace(
         factors=cell.factors | {named: f"l1 as colorful as {cell.factors[named]}"},
-        values=cell.matched,
-        matched={},
-        distances=cell.matched_distances,
-        matched_distances={},
-        costs={},
-        history=[],
-    )
+        values=cell.matched, distances=cell.matched_distances,
+        matched={}, matched_distances={}, costs={}, history=[],
+    )  # fmt: skip

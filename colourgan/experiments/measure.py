@@ -74,10 +74,8 @@ class Test:
     def distant(self, data: str, size: int) -> Distant:
         """Measures distances from those images."""
         if (data, size) not in self._distant:
-            images = self.images(data, size)
-            self._distant[data, size] = Distant(
-                self.distances, self.feature_encoder, images, self.device
-            )
+            asked = self.distances, self.feature_encoder
+            self._distant[data, size] = Distant(*asked, self.images(data, size), self.device)
         return self._distant[data, size]
 
     def what(self, step: Step) -> dict:
@@ -103,19 +101,13 @@ class Test:
 
     def grey(self, data: str, size: int) -> dict[str, Tensor]:
         """What no color at all scores on them: metric → (N,)."""
-        return measure_grey(self.images(data, size), self._further).values
-
-    @property
-    def _further(self):
-        return _details if self.details else None
+        return measure_grey(self.images(data, size), _details if self.details else None).values
 
     def measured(self, step: Step, runs: Path) -> tuple[Measured, nn.Module]:
         """A trained model's numbers, and the model."""
         generator = prepared(step, runs)
-        images = self.images(*place_of(step))
-        return measure_model(
-            step.name, generator, images, self.device, further=self._further
-        ), generator
+        images, further = self.images(*place_of(step)), _details if self.details else None
+        return measure_model(step.name, generator, images, self.device, further=further), generator
 
 
 def _details(L: Tensor, pred: Tensor, true: Tensor) -> dict[str, Tensor]:
@@ -152,11 +144,16 @@ def measure(step: Step, runs: Path, test: Test) -> None:
     measured, generator = test.measured(step, runs)
     measured = distant.add(measured)
     tensors = dict(measured.values)
-    note = {
-        "test": test.what(step),
-        "costs": _costs(folder, generator),
-        "distances": measured.distances or {},
+    found, history = read_config(folder)["found"], read_history(folder)
+    seconds = sum(row["seconds"] for row in history)
+    costs = {
+        **{f"{part}_parameters": count for part, count in found["parameters"].items()},
+        "flops": flops(generator, generator.arguments["size"]),
+        "images_per_second": found["train_images"] * len(history) / max(seconds, 1e-9),
+        "seconds": seconds,
+        **json.loads((folder / TRAINED).read_text()),
     }
+    note = {"test": test.what(step), "costs": costs, "distances": measured.distances or {}}
     if step.rival:
         rival, _ = test.measured(step.rival, runs)
         try:
@@ -186,29 +183,12 @@ def read_cell(step: Step, runs: Path) -> Cell:
     with safe_open(runs / step.run / MEASURED, "pt") as file:
         note = json.loads(file.metadata()["colourgan"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    matched = {
-        name.removeprefix(_MATCHED): tensors.pop(name)
-        for name in list(tensors)
-        if name.startswith(_MATCHED)
-    }
+    names = [name for name in tensors if name.startswith(_MATCHED)]
+    matched = {name.removeprefix(_MATCHED): tensors.pop(name) for name in names}
     return Cell(
         step.factors, step.seed, step.run, DONE, "", tensors, matched, note["distances"],
         note.get("matched_distances", {}), note["costs"], read_history(runs / step.run),
     )  # fmt: skip
-
-
-def _costs(folder: Path, generator: nn.Module) -> dict[str, float]:
-    found = read_config(folder)["found"]
-    history = read_history(folder)
-    seconds = sum(row["seconds"] for row in history)
-    parameters = {f"{part}_parameters": count for part, count in found["parameters"].items()}
-    return {
-        **parameters,
-        "flops": flops(generator, generator.arguments["size"]),
-        "images_per_second": found["train_images"] * len(history) / max(seconds, 1e-9),
-        "seconds": seconds,
-        **json.loads((folder / TRAINED).read_text()),
-    }
 
 
 def flops(generator: nn.Module, size: int) -> int:

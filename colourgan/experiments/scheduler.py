@@ -11,8 +11,8 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from collections.abc import Sequence
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -116,7 +116,10 @@ class Schedule:
         missing = []
         for step in self.steps:
             kind = step.training.command, *place_of(step)
-            if (seconds := self._seconds_of(step)) is not None:
+            folder = self.runs / step.run
+            if step.run not in self._seconds and (folder / TRAINED).is_file():
+                self._seconds[step.run] = sum(row["seconds"] for row in read_history(folder))
+            if (seconds := self._seconds.get(step.run)) is not None:
                 known.setdefault(kind, []).append(seconds)
                 if step.factors:
                     known.setdefault("cell", []).append(seconds)
@@ -124,13 +127,6 @@ class Schedule:
                 missing.append(kind)
         estimates = [known.get(kind) or known.get("cell") for kind in missing]
         return None if None in estimates else sum(map(fmean, estimates)) / self.jobs
-
-    def _seconds_of(self, step: Step) -> float | None:
-        """What a training took, None before it is done."""
-        folder = self.runs / step.run
-        if step.run not in self._seconds and (folder / TRAINED).is_file():
-            self._seconds[step.run] = sum(row["seconds"] for row in read_history(folder))
-        return self._seconds.get(step.run)
 
     def _outlook(self) -> tuple[Counter, str]:
         """(how many steps are in each state, "about 2 h 5 min left" or "")"""
@@ -166,14 +162,20 @@ class Schedule:
     def _in_parallel(self, bar: tqdm) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
         workers = [
-            context.Process(target=_worker, args=(self, number), daemon=True)
-            for number in range(self.jobs)
+            context.Process(target=_worker, args=(self, i), daemon=True) for i in range(self.jobs)
         ]
         _log.info("%d processes; what they say is in %s", self.jobs, self.out / "logs")
         try:
-            with _uninterrupted():
+            # Processes that start here ignore Ctrl-C: it is this one that ends them. Only the main
+            # thread has a say over signals.
+            main = threading.current_thread() is threading.main_thread()
+            handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+            try:
                 for worker in workers:
                     worker.start()
+            finally:
+                if main:
+                    signal.signal(signal.SIGINT, handler)
             while any(worker.is_alive() for worker in workers):
                 self._show(bar)
                 time.sleep(_WAIT)
@@ -198,11 +200,8 @@ class Schedule:
         """
         tried: set[str] = set()
 
-        def is_over(step: Step) -> bool:
-            """Whether it is done, or it or what it needs failed, noted or in this process."""
-            return self.state(step) != NOT_DONE or is_hopeless(step)
-
         def is_hopeless(step: Step) -> bool:
+            """Whether it, or what it needs, failed in this process."""
             if self.is_done(step):
                 return False
             return step.run in tried or any(map(is_hopeless, step.before))
@@ -210,7 +209,7 @@ class Schedule:
         while True:
             if bar is not None:
                 self._show(bar)
-            left = [step for step in self.steps if not is_over(step)]
+            left = [s for s in self.steps if self.state(s) == NOT_DONE and not is_hopeless(s)]
             if not left:
                 return
             # Always the first that is free, as they are in the order in which they matter.
@@ -230,48 +229,39 @@ class Schedule:
             number = len(self.steps) - states[NOT_DONE] + 1
             told = ", ".join(filter(None, (step.name, estimate)))
             _log.info("%d/%d: %s", number, len(self.steps), told)
+            folder = self.runs / step.run
             try:
-                self._train_and_measure(step)
+                torch.set_num_threads(self.threads)
+                if not (folder / TRAINED).is_file():
+                    training = step.ready(self.runs, resume=not is_unused(folder), **self.place)
+                    with peak_memory(self.test.device) as cost:
+                        TRAIN[training.command](training)
+                    with replacing(folder / TRAINED) as part:
+                        part.write_text(json.dumps(cost) + "\n")
+                if step.factors is not None:
+                    measure(step, self.runs, self.test)
             except Exception as error:  # whatever it is, it must not end the others
-                self._note_failure(step, error)
+                known = isinstance(error, (UsageError, RunError)) and str(error).strip()
+                line = (str(error).strip().splitlines() or [""])[0]
+                reason = line if known else f"{type(error).__name__}: {line}"
+                with replacing(self._failure_note(step)) as part:
+                    part.write_text(reason + "\n")
+                if not known:
+                    _log.error(traceback.format_exc())
+                _log.error("failed: %s: %s", step.name, reason)
             return True
         return False
-
-    def _train_and_measure(self, step: Step) -> None:
-        folder = self.runs / step.run
-        torch.set_num_threads(self.threads)
-        if not (folder / TRAINED).is_file():
-            begun = not is_unused(folder)
-            with peak_memory(self.test.device) as cost:
-                TRAIN[step.training.command](step.ready(self.runs, resume=begun, **self.place))
-            with replacing(folder / TRAINED) as part:
-                part.write_text(json.dumps(cost) + "\n")
-        if step.factors is not None:
-            measure(step, self.runs, self.test)
-
-    def _note_failure(self, step: Step, error: Exception) -> None:
-        known = isinstance(error, (UsageError, RunError)) and str(error).strip()
-        line = (str(error).strip().splitlines() or [""])[0]
-        reason = line if known else f"{type(error).__name__}: {line}"
-        with replacing(self._failure_note(step)) as part:
-            part.write_text(reason + "\n")
-        if not known:
-            _log.error(traceback.format_exc())
-        _log.error("failed: %s: %s", step.name, reason)
 
     def status_lines(self, cells: Sequence[Step]) -> list[str]:
         """What is done, what failed and why, and the time left; cells: those asked for."""
         states = {step.run: self.state(step) for step in self.steps}
         counts = Counter(states[step.run] for step in cells)
         trained, estimate = self._outlook()
+        failed = [step for step in self.steps if states[step.run] == FAILED]
         return [
             f"{counts[DONE]} of {len(cells)} models done ({trained[DONE]} of {len(states)} "
             f"trainings), {counts[FAILED]} failed{estimate and f', {estimate}'}",
-            *[
-                f"failed: {step.name}: {self.failure(step)}"
-                for step in self.steps
-                if states[step.run] == FAILED
-            ],
+            *[f"failed: {step.name}: {self.failure(step)}" for step in failed],
         ]
 
     def conclude(self, told: str = "") -> None:
@@ -329,19 +319,6 @@ def _read(note: Path) -> dict:
     raise UsageError(
         f"{note.parent} was made by another version of colourgan: choose another --out"
     )
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Processes that start in here ignore Ctrl-C: it is this one that ends them."""
-    if threading.current_thread() is not threading.main_thread():  # has no say over signals
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _worker(schedule: Schedule, number: int) -> None:

@@ -14,7 +14,6 @@ from colourgan.trainings import GanFinetune, TrainEncoder, Training, identity
 
 _HASH_DIGITS = 12
 
-
 content_of_folder = cache(fingerprint)
 """With thousands of images it takes a second; an experiment begins by `cache_clear`."""
 

@@ -24,21 +24,7 @@ TRAIN = {
 """Command → the function that trains it."""
 
 __all__ = [
-    "TRAIN",
-    "choose_device",
-    "color_learner",
-    "contents",
-    "data_of",
-    "export",
-    "gan_finetune",
-    "hash_of",
-    "is_unused",
-    "locked",
-    "pretrain",
-    "read_config",
-    "read_history",
-    "read_training",
-    "train_cyclegan",
-    "train_encoder",
-    "train_generator",
-]
+    "TRAIN", "choose_device", "color_learner", "contents", "data_of", "export", "gan_finetune",
+    "hash_of", "is_unused", "locked", "pretrain", "read_config", "read_history", "read_training",
+    "train_cyclegan", "train_encoder", "train_generator",
+]  # fmt: skip

@@ -23,12 +23,8 @@ from colourgan.reconstructions import RECONSTRUCTIONS
 from colourgan.schedules import SCHEDULES
 from colourgan.trainings import Training
 
-REGISTRIES = {
-    registry.kind: registry
-    for registry in (
-        DISCRIMINATORS, GENERATORS, INITIALIZATIONS, OBJECTIVES, RECONSTRUCTIONS, SCHEDULES,
-    )
-}  # fmt: skip
+_ALL = (DISCRIMINATORS, GENERATORS, INITIALIZATIONS, OBJECTIVES, RECONSTRUCTIONS, SCHEDULES)
+REGISTRIES = {registry.kind: registry for registry in _ALL}
 
 
 def trains(kind: type[Training]) -> Callable:

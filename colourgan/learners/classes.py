@@ -63,10 +63,8 @@ def choose_decoding(generator: nn.Module, dls: DataLoaders, wanted: float) -> di
             saturation = saturation_match(pred, L, goal)
         except RunError:  # all grey
             continue
-        l1 = float((pred * saturation - ab).abs().mean())
-        found.append(
-            {"temperature": temperature, "vivid": vivid, "saturation": saturation, "l1": l1}
-        )
+        chosen = {"temperature": temperature, "vivid": vivid, "saturation": saturation}
+        found.append(chosen | {"l1": float((pred * saturation - ab).abs().mean())})
     if not found:
         raise RunError("this model predicts no color: train longer, or with a lower learning rate")
     best = min(found, key=lambda each: each["l1"])

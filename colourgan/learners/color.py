@@ -52,16 +52,10 @@ def color_learner(
     Frozen, it trains the decoder alone. Raises UsageError or RunError as `build_encoder` does.
     """
     generator = GENERATORS["dynamic_unet"](
-        encoder,
-        image_size(dls),
-        self_attention=self_attention,
-        blur=blur,
-        decoder_width=decoder_width,
-        decoder_channels=decoder_channels,
-        encoder_stages=encoder_stages,
-        lightness=lightness,
-        bins=reconstruction == "bins",
-    )
+        encoder, image_size(dls), self_attention=self_attention, blur=blur,
+        decoder_width=decoder_width, decoder_channels=decoder_channels,
+        encoder_stages=encoder_stages, lightness=lightness, bins=reconstruction == "bins",
+    )  # fmt: skip
     if reconstruction == "bins":
         count_colors(generator.classes, dls, rebalancing)
     opt_func = partial(opt_func, wd=weight_decay)

@@ -14,7 +14,7 @@ from fastai.optimizer import SGD
 from colourgan.callbacks import Precision
 from colourgan.datasets import labelled_dataloaders, native_size
 from colourgan.datasets.loaders import Augment
-from colourgan.encoders import ENCODERS, Architecture, build_classifier, save_weights
+from colourgan.encoders import ENCODERS, build_classifier, save_weights
 from colourgan.errors import UsageError
 from colourgan.learners.calls import begin, trains
 from colourgan.learners.runs import Run, new_folder
@@ -36,24 +36,22 @@ def train_encoder(training: TrainEncoder, cbs: list[Callback]) -> Path:
     t = replace(training, size=training.size or native_size(training.data))
     device = begin(t)
     name, _, weights = t.encoder.partition("@")
-    tfms = [Augment(t.augmentation), IntToFloatTensor(), _normalize(ENCODERS[name](), device)]
+    kind = ENCODERS[name]()
+    # On the device in use: Normalize.from_stats knows only fastai's default one.
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1).to(device) for v in (kind.mean, kind.std))
+    tfms = [Augment(t.augmentation), IntToFloatTensor(), Normalize(mean, std)]
     dls, classes = labelled_dataloaders(
         t.data, t.size, t.batch_size, t.limit, tfms, device, t.data_dir
     )
     if len(classes) < 2:
         raise UsageError(f"{t.data} has one class folder: a classifier needs at least 2")
+    classifier = build_classifier(t.encoder, len(classes)).to(memory_format=torch.channels_last)
     learn = Learner(
-        dls,
-        build_classifier(t.encoder, len(classes)).to(memory_format=torch.channels_last),
-        CrossEntropyLossFlat(label_smoothing=t.label_smoothing),
-        opt_func=SGD,
-        wd=t.weight_decay,
-        metrics=accuracy,
-        cbs=[Precision(t.precision), *cbs],
-    )
-    with Run.open(
-        t.out or new_folder(f"{name}-classifier-{Path(t.data).resolve().name}"), t
-    ) as run:
+        dls, classifier, CrossEntropyLossFlat(label_smoothing=t.label_smoothing), opt_func=SGD,
+        wd=t.weight_decay, metrics=accuracy, cbs=[Precision(t.precision), *cbs],
+    )  # fmt: skip
+    out = t.out or new_folder(f"{name}-classifier-{Path(t.data).resolve().name}")
+    with Run.open(out, t) as run:
         run.note_learner(learn)
 
         def save_model() -> None:
@@ -68,11 +66,3 @@ def train_encoder(training: TrainEncoder, cbs: list[Callback]) -> Path:
 
         train(learn, run, [Phase(t, t.epochs, t.lr)], save_model)
     return run.path / WEIGHTS
-
-
-def _normalize(kind: Architecture, device: torch.device) -> Normalize:
-    """fastai's, on the device in use: `from_stats` knows only the default one."""
-    mean, std = (
-        torch.tensor(values).view(1, 3, 1, 1).to(device) for values in (kind.mean, kind.std)
-    )
-    return Normalize(mean, std)

@@ -40,12 +40,8 @@ def gan_finetune(training: GanFinetune, cbs: list[Callback]) -> Path:
     file = safe_model_file(t.model)
     if t.data is None:
         before = _trained(t.model)
-        t = replace(
-            t,
-            data=before.data,
-            limit=before.limit if t.limit is None else t.limit,
-            data_dir=t.data_dir or before.data_dir,
-        )
+        limit = before.limit if t.limit is None else t.limit
+        t = replace(t, data=before.data, limit=limit, data_dir=t.data_dir or before.data_dir)
     phases = [Phase(t, t.d_epochs, t.lr, alone=True), Phase(t, t.epochs, t.lr)]
     device = begin(t)
     generator = load_model(file).to(device)
@@ -88,15 +84,10 @@ def gan_finetune(training: GanFinetune, cbs: list[Callback]) -> Path:
 def against(discriminator, t: Adversary) -> Adversarial:
     """The callback of a training's discriminator and objective."""
     return Adversarial(
-        discriminator,
-        build_objective(t.objective, t.real_label, t.penalty_weight),
-        reconstruction_weight=t.reconstruction_weight,
-        adversarial_weight=t.adversarial_weight,
-        lr=t.d_lr,
-        betas=(t.beta1, t.beta2),
-        d_steps=t.d_steps,
-        g_steps=t.g_steps,
-    )
+        discriminator, build_objective(t.objective, t.real_label, t.penalty_weight),
+        reconstruction_weight=t.reconstruction_weight, adversarial_weight=t.adversarial_weight,
+        lr=t.d_lr, betas=(t.beta1, t.beta2), d_steps=t.d_steps, g_steps=t.g_steps,
+    )  # fmt: skip
 
 
 def count(*networks) -> int:

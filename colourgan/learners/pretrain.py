@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fastai.callback.core import Callback
 from fastai.optimizer import Adam
-from torch import nn
 
 from colourgan.callbacks import EMA
 from colourgan.datasets import color_dataloaders, native_size
@@ -36,13 +35,26 @@ def pretrain(training: Pretrain, cbs: list[Callback]) -> Path:
     First `frozen_epochs` in which only the decoder trains, then `epochs`; the decoder's learning
     rate is `lr`, the encoder's lr × encoder_lr_ratio. Of "bins", the decoding is chosen on
     validation images in the end, for `colorfulness`. `start`: encoder and decoder are its own, at
-    this or another size. Raises UsageError and RunError.
+    this or another size, and so is the reconstruction if none is asked for. Raises UsageError and
+    RunError.
     """
     t = replace(training, size=training.size or native_size(training.data))
     started = None
     if t.start is not None:
         started = load_model(safe_model_file(t.start))
-        t = _with_settings_of(started, t)
+        kind = started.arguments["generator"]
+        if kind != "dynamic_unet":
+            raise UsageError(f"{t.start} is a {kind}: pretrain trains U-Nets")
+        own = {name: started.arguments.get(name) for name in GENERATOR}
+        for name, value in own.items():
+            if getattr(t, name) not in (value, getattr(Pretrain, name)):
+                told = f"{t.start} has {flag(name)} {value}"
+                raise UsageError(f"{told}: what goes on from it keeps it")
+        if t.reconstruction is None:
+            is_run = (t.start / "config.json").is_file()
+            kept = read_training(t.start).reconstruction if is_run else ""
+            own["reconstruction"] = kept or ("bins" if hasattr(started, "classes") else "l1")
+        t = replace(t, **own)
     t = replace(t, reconstruction=t.reconstruction or "l1")
     phases = [
         Phase(t, t.frozen_epochs, t.lr, frozen=True),
@@ -58,69 +70,39 @@ def pretrain(training: Pretrain, cbs: list[Callback]) -> Path:
         shared |= {name: getattr(t, name) for name in (*GENERATOR, "weight_decay", "rebalancing")}
         learn = color_learner(dls, opt_func=adam, **shared)
     else:
-        generator = _at_size(started, t.size).to(device)
+        built = started.arguments | {"size": t.size, "pretrained": False}
+        generator = GENERATORS[built.pop("generator")](**built)
+        try:
+            generator.load_state_dict(started.state_dict())
+        except RuntimeError as error:
+            raise UsageError(
+                f"at size {t.size} this generator has other layers than at "
+                f"{started.arguments['size']}: choose another --size"
+            ) from error
+        generator.origin = started.origin
+        generator = generator.train().to(device)
         learn = generator_learner(dls, generator, partial(adam, wd=t.weight_decay), **shared)
         if t.reconstruction == "bins":
             count_colors(generator.classes, dls, t.rebalancing)
-    average = EMA(t.ema) if t.ema else None
-    learn.add_cbs([*([average] if average else []), *cbs])
+    stateful = {"ema": EMA(t.ema)} if t.ema else {}
+    learn.add_cbs([*stateful.values(), *cbs])
     arch = t.encoder.partition("@")[0]
     with Run.open(t.out or new_folder(f"{arch}-{Path(t.data).resolve().name}"), t) as run:
         run.note_learner(learn)
-        outputs = Outputs(learn, run, average)
-        stateful = {"ema": average} if average else {}
+        outputs = Outputs(learn, run, stateful.get("ema"))
         train(learn, run, phases, outputs.save_model, outputs.show_samples, stateful)
         if t.reconstruction == "bins":
-            _choose_decoding(outputs, run, t.colorfulness)
+            with outputs.averaged():
+                chosen = choose_decoding(learn.model, dls, t.colorfulness)
+            if outputs.ema:  # its average is what is saved
+                for name in ("temperature", "vivid", "saturation"):
+                    outputs.ema.average[f"classes.{name}"].fill_(chosen[name])
+            outputs.save_model()
+            run.config["decoding"] = chosen
+            run.write_config()
+            _log.info(
+                "%s: decoding with temperature %g, vivid %g, saturation %.2f: L1 %.4f on "
+                "validation images at %.0f %% of their colorfulness",
+                run.path, *chosen.values(), 100 * t.colorfulness,
+            )  # fmt: skip
     return run.path
-
-
-def _with_settings_of(started: nn.Module, t: Pretrain) -> Pretrain:
-    """A training with what it takes over from the model that it starts from.
-
-    Its reconstruction too, if none is asked for and `start` is a run that says it. UsageError for
-    an option that asks for something else.
-    """
-    if started.arguments["generator"] != "dynamic_unet":
-        raise UsageError(f"{t.start} is a {started.arguments['generator']}: pretrain trains U-Nets")
-    own = {name: started.arguments.get(name) for name in GENERATOR}
-    for name, value in own.items():
-        if getattr(t, name) not in (value, getattr(Pretrain, name)):
-            raise UsageError(f"{t.start} has {flag(name)} {value}: what goes on from it keeps it")
-    if t.reconstruction is None:
-        kept = read_training(t.start).reconstruction if (t.start / "config.json").is_file() else ""
-        own["reconstruction"] = kept or ("bins" if hasattr(started, "classes") else "l1")
-    return replace(t, **own)
-
-
-def _at_size(started: nn.Module, size: int) -> nn.Module:
-    """The same generator built for another size; UsageError if its decoder differs there."""
-    arguments = started.arguments | {"size": size, "pretrained": False}
-    generator = GENERATORS[arguments.pop("generator")](**arguments)
-    try:
-        generator.load_state_dict(started.state_dict())
-    except RuntimeError as error:
-        before = started.arguments["size"]
-        raise UsageError(
-            f"at size {size} this generator has other layers than at {before}: "
-            "choose another --size"
-        ) from error
-    generator.origin = started.origin
-    return generator.train()
-
-
-def _choose_decoding(outputs: Outputs, run: Run, colorfulness: float) -> None:
-    """Chooses temperature and vivid of the model that is saved, and saves it again."""
-    with outputs.averaged():
-        chosen = choose_decoding(outputs.learn.model, outputs.learn.dls, colorfulness)
-    if outputs.ema:  # its average is what is saved
-        for name in ("temperature", "vivid", "saturation"):
-            outputs.ema.average[f"classes.{name}"].fill_(chosen[name])
-    outputs.save_model()
-    run.config["decoding"] = chosen
-    run.write_config()
-    _log.info(
-        "%s: decoding with temperature %g, vivid %g, saturation %.2f: L1 %.4f on validation "
-        "images at %.0f %% of their colorfulness",
-        run.path, *chosen.values(), 100 * colorfulness,
-    )  # fmt: skip

@@ -69,23 +69,17 @@ class Run:
         if not is_unused(path):
             hint = "add --resume to continue it, or " if (path / "config.json").exists() else ""
             raise UsageError(f"{path} exists already: {hint}choose another --out")
-        libraries = {name: version(name) for name in LIBRARIES}
-        run = cls(
-            path,
-            {
-                "schema": SCHEMA,
-                "command": training.command,
-                "arguments": arguments(training),
-                "contents": contents(training),
-                "threads": torch.get_num_threads(),
-                "cores": os.cpu_count(),
-                "versions": {
-                    "colourgan": colourgan.__version__,
-                    "python": platform.python_version(),
-                    **libraries,
-                },
-            },
-        )
+        versions = {"colourgan": colourgan.__version__, "python": platform.python_version()}
+        config = {
+            "schema": SCHEMA,
+            "command": training.command,
+            "arguments": arguments(training),
+            "contents": contents(training),
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+            "versions": versions | {name: version(name) for name in LIBRARIES},
+        }
+        run = cls(path, config)
         run.write_config()
         return run
 
@@ -178,9 +172,8 @@ class Run:
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises half a dozen kinds for a damaged file
-            raise RunError(
-                f"{file} is damaged ({type(error).__name__}): start the run anew"
-            ) from error
+            kind = type(error).__name__
+            raise RunError(f"{file} is damaged ({kind}): start the run anew") from error
         self.history = state["history"]
         return state
 

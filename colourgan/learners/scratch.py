@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from fastai.callback.core import Callback
+from fastai.learner import Learner
 from fastai.optimizer import Adam
 from torch import nn
 
@@ -48,13 +49,7 @@ def train_generator(training: TrainGenerator, cbs: list[Callback]) -> Path:
         reconstruction=t.reconstruction,
     )  # fmt: skip
     learn.add_cbs([*stateful.values(), *cbs])
-    name = f"{t.generator}-{Path(t.data).resolve().name}"
-    with Run.open(t.out or new_folder(name), t) as run:
-        run.note_learner(learn, **sizes)
-        outputs = Outputs(learn, run, stateful.get("ema"))
-        phases = [Phase(t, t.epochs, t.lr)]
-        train(learn, run, phases, outputs.save_model, outputs.show_samples, stateful)
-    return run.path
+    return _run(t, learn, t.generator, stateful, **sizes)
 
 
 @trains(TrainCycleGAN)
@@ -74,32 +69,32 @@ def train_cyclegan(training: TrainCycleGAN, cbs: list[Callback]) -> Path:
         t.data, t.size, t.batch_size, t.limit, t.augmentation, device, t.data_dir, t.seed
     )
     cycle = CycleConsistency(
-        backward,
-        d_color,
-        d_grey,
-        build_objective(t.objective),
-        colors,
-        cycle_weight=t.cycle_weight,
-        lr=t.lr,
-        betas=(t.beta1, t.beta2),
-        pool_size=t.pool_size,
+        backward, d_color, d_grey, build_objective(t.objective), colors,
+        cycle_weight=t.cycle_weight, lr=t.lr, betas=(t.beta1, t.beta2), pool_size=t.pool_size,
         seed=t.seed,
-    )
+    )  # fmt: skip
     learn = generator_learner(dls, forward.to(device), _published_adam(t), t.lr, t.precision)
     learn.add_cbs([cycle, *cbs])
-    with Run.open(t.out or new_folder(f"cyclegan-{Path(t.data).resolve().name}"), t) as run:
-        sizes = {"backward": count(backward), "discriminators": count(d_color, d_grey)}
-        run.note_learner(learn, colors.n, **sizes)
-        outputs = Outputs(learn, run, None)
-        phases = [Phase(t, t.epochs, t.lr)]
-        train(learn, run, phases, outputs.save_model, outputs.show_samples, {"cycle": cycle})
-    return run.path
+    sizes = {"backward": count(backward), "discriminators": count(d_color, d_grey)}
+    return _run(t, learn, "cyclegan", {"cycle": cycle}, colors.n, **sizes)
 
 
 def _generator(t: RandomGenerator, **channels: int) -> nn.Module:
     if t.generator == "dynamic_unet":
         raise UsageError("dynamic_unet is built around an encoder: train it by pretrain")
     return GENERATORS[t.generator](t.size, t.width, t.norm, t.dropout, init=t.init, **channels)
+
+
+def _run(
+    t: RandomGenerator, learn: Learner, kind: str, stateful: dict, more: int = 0, **sizes: int
+) -> Path:
+    """Trains in a run folder, which it returns; more, sizes: see `Run.note_learner`."""
+    with Run.open(t.out or new_folder(f"{kind}-{Path(t.data).resolve().name}"), t) as run:
+        run.note_learner(learn, more, **sizes)
+        outputs = Outputs(learn, run, stateful.get("ema"))
+        phases = [Phase(t, t.epochs, t.lr)]
+        train(learn, run, phases, outputs.save_model, outputs.show_samples, stateful)
+    return run.path
 
 
 def _published_adam(t: TrainGenerator | TrainCycleGAN) -> partial:

@@ -177,51 +177,40 @@ def train(
             if stopped():
                 break
             learn.epochs_before = epoch
-            seconds = _fit_epoch(learn, *schedule[epoch], bar)
-            row: dict[str, int | float | str] = {}
+            phase, position = schedule[epoch]
+            for callback in learn.cbs:
+                if isinstance(callback, Adversarial):
+                    callback.alone = phase.alone
+            learn.opt.freeze_to(-1 if phase.frozen else 0)
+            if position == 0:
+                learn.opt.clear_state()  # as Learner.freeze and unfreeze do
+            # A list: of a slice from 0, fastai makes a tenth.
+            learn.opt.set_hyper("lr", list(phase.lr) if isinstance(phase.lr, tuple) else phase.lr)
+            rates = np.array([hyper["lr"] for hyper in learn.opt.hypers])
+            scheduled = (OneCycle if phase.schedule == ONE_CYCLE else Decay)(phase, rates, position)
+            progress = Progress(bar)
+            learn.fit(1, lr=rates, cbs=[scheduled, progress, StopAtNaN()], reset_opt=False)
             # The names end with one more, the time.
-            names, values = learn.recorder.metric_names[1:], learn.recorder.final_record
-            for name, value in zip(names, values, strict=False):
-                row[name] = value if isinstance(value, str) else float(value)
-            row["seconds"] = round(seconds, 2)
+            found = zip(learn.recorder.metric_names[1:], learn.recorder.final_record, strict=False)
+            row = {name: v if isinstance(v, str) else float(v) for name, v in found}
+            row["seconds"] = round(progress.seconds, 2)
             run.history.append({"epoch": epoch + 1, **row})
             values = (f"{v:.4f}" if isinstance(v, float) else v for v in row.values())
             losses = ", ".join(f"{name} {value}" for name, value in zip(row, values, strict=True))
             _log.info(f"epoch {epoch + 1}/{len(schedule)}: {losses}")
             if show_samples:
                 show_samples(epoch + 1)
-            _save(learn, run, save_model, stateful)
-
-
-def _fit_epoch(learn: Learner, phase: Phase, position: int, bar: tqdm) -> float:
-    """Returns the seconds that its training batches took."""
-    for callback in learn.cbs:
-        if isinstance(callback, Adversarial):
-            callback.alone = phase.alone
-    learn.opt.freeze_to(-1 if phase.frozen else 0)
-    if position == 0:
-        learn.opt.clear_state()  # as Learner.freeze and unfreeze do
-    # A list: of a slice from 0, fastai makes a tenth.
-    learn.opt.set_hyper("lr", list(phase.lr) if isinstance(phase.lr, tuple) else phase.lr)
-    rates = np.array([hyper["lr"] for hyper in learn.opt.hypers])
-    schedule = OneCycle if phase.schedule == ONE_CYCLE else Decay
-    callbacks = [schedule(phase, rates, position), progress := Progress(bar), StopAtNaN()]
-    learn.fit(1, lr=rates, cbs=callbacks, reset_opt=False)
-    return progress.seconds
-
-
-def _save(learn: Learner, run: Run, save_model: Callable, stateful: dict[str, Stateful]) -> None:
-    save_model()
-    run.write_history()
-    plots.curves(run.history, run.path / "loss.png")
-    opt = learn.opt.state_dict()  # in plain lists and numbers, which load without running code
-    hypers = [{name: float(value) for name, value in hyper.items()} for hyper in opt["hypers"]]
-    run.save_state(
-        {
-            "epoch": len(run.history),
-            "model": learn.model.state_dict(),
-            "optimizer": {"state": list(opt["state"]), "hypers": hypers},
-            "order": learn.dls.train.rng.getstate(),
-            "extra": {name: part.state_dict() for name, part in stateful.items()},
-        }
-    )
+            save_model()
+            run.write_history()
+            plots.curves(run.history, run.path / "loss.png")
+            # In plain lists and numbers, which load without running code.
+            hypers = [{k: float(v) for k, v in hyper.items()} for hyper in learn.opt.hypers]
+            run.save_state(
+                {
+                    "epoch": epoch + 1,
+                    "model": learn.model.state_dict(),
+                    "optimizer": {"state": list(learn.opt.state_dict()["state"]), "hypers": hypers},
+                    "order": learn.dls.train.rng.getstate(),
+                    "extra": {name: part.state_dict() for name, part in stateful.items()},
+                }
+            )

@@ -78,21 +78,16 @@ def _report(plan: Study, found: Schedule) -> Path:
     write_tables(cells, found.out)
     l1 = {place: row["l1"] for place, row in grey.items()}
     summary_picture(cells, found.out / "summary.png", l1)
-    return write_page(
-        plan.name, command_line(plan), _settings(plan), cells, found.runs, images, grey, found.out
-    )
-
-
-def _settings(plan: Study) -> dict[str, str]:
-    """What a study was asked for, but for its name and places, in words."""
-    given, shown = flat(plan), {}
+    given, shown = flat(plan), {}  # what was asked for, but for name and places, in words
     for each in entries(Study):
         if not each.about.positional and each.about.role != "place":
             value = given[each.name]
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             unset = value is None or value == []
             shown[each.name.replace("_", " ")] = each.about.none if unset else text
-    return shown
+    return write_page(
+        plan.name, command_line(plan), shown, cells, found.runs, images, grey, found.out
+    )
 
 
 def read_study(out: Path) -> Study:

@@ -29,7 +29,16 @@ def grid(study: Study) -> list[Step]:
     for data in study.data:
         _check_data(data)
     for encoder in study.encoders:
-        _check_encoder(encoder)
+        arch, _, weights = encoder.partition("@")
+        kind, _, detail = weights.partition(":")
+        if weights.startswith(TRAINED):
+            _check_data(weights.removeprefix(TRAINED))
+            ENCODERS[arch]
+        elif kind == ADAPTED:
+            ENCODERS[arch]
+            check_encoder(f"{arch}@{detail or 'published'}")
+        else:
+            check_encoder(encoder)
     for method in study.methods:
         kind, colon, objective = method.partition(":")
         if colon and kind == "gan":
@@ -37,7 +46,14 @@ def grid(study: Study) -> list[Step]:
         elif (kind != "gan" or colon) and method not in RECONSTRUCTIONS:
             choices = ", ".join((*RECONSTRUCTIONS, "gan", "gan:OBJECTIVE"))
             raise UsageError(f"unknown method '{method}': choices: {choices}")
-    _check_parts(study)
+    for each in fields(Study):
+        if about := each.metadata.get("part"):
+            given = getattr(study, each.name)
+            for name in about.without:  # it would have no effect, and the note does not keep it
+                usual = getattr(each.default, name), getattr(type(given), name)
+                if getattr(given, name) not in usual:
+                    raise UsageError(f"{each.name} may not set {name}: the study does")
+            check_names(given)
     sizes = {data: study.sizes or (native_size(data),) for data in study.data}
     cells = []
     for seed, data in product(range(study.seeds), study.data):
@@ -69,33 +85,21 @@ def _cell(study: Study, seed: int, factors: dict[str, str]) -> Step:
         objective = method.partition(":")[2] or "bce"
         # A penalty on single images' gradients and a norm over batches exclude each other.
         layer = (objective, study.gan.d_norm) == ("wgan_gp", "batch")
-        gan = adapted(
-            study.gan,
-            objective=objective,
-            d_norm="layer" if layer else study.gan.d_norm,
-            seed=seed,
-            precision=study.precision,
-        )
+        norm = "layer" if layer else study.gan.d_norm
+        changes = {"objective": objective, "d_norm": norm, "seed": seed}
+        gan = adapted(study.gan, **changes, precision=study.precision)
         return Step(gan, base, factors, rival=base, label=label)
     tuning, stages, decoder = factors["tuning"], factors["stages"], factors["decoder"]
     frozen = {"gradual": 1, "frozen": study.base.epochs}.get(tuning, 0)
     ratio = {} if tuning == "frozen" else {"encoder_lr_ratio": 1.0 if tuning == "unfrozen" else 0.1}
     needs = _encoder(study, factors)
     pretrain = adapted(
-        study.base,
-        encoder=encoder.partition("@")[0] if needs else encoder,
-        data=data,
-        size=int(size),
-        epochs=study.base.epochs - frozen,
-        frozen_epochs=frozen,
-        **ratio,
-        reconstruction=method,
-        decoder_channels=None if decoder == "encoder" else int(decoder),
-        encoder_stages=None if stages == "all" else int(stages),
-        lightness=factors["lightness"],
-        seed=seed,
-        precision=study.precision,
-    )
+        study.base, encoder=encoder.partition("@")[0] if needs else encoder, data=data,
+        size=int(size), epochs=study.base.epochs - frozen, frozen_epochs=frozen, **ratio,
+        reconstruction=method, decoder_channels=None if decoder == "encoder" else int(decoder),
+        encoder_stages=None if stages == "all" else int(stages), lightness=factors["lightness"],
+        seed=seed, precision=study.precision,
+    )  # fmt: skip
     return Step(pretrain, needs, factors, label=label)
 
 
@@ -117,30 +121,3 @@ def _encoder(study: Study, factors: dict[str, str]) -> Step | None:
 def _check_data(data: str) -> None:
     if data not in DATASETS:
         content_of_folder(data)
-
-
-def _check_parts(study: Study) -> None:
-    """Raises UsageError for a wrong name in `base`, `gan` or `encoder`, or for what is not theirs.
-
-    What the study sets itself would have no effect in them, and its note does not keep it.
-    """
-    for each in fields(Study):
-        if about := each.metadata.get("part"):
-            given = getattr(study, each.name)
-            for name in about.without:
-                usual = getattr(each.default, name), getattr(type(given), name)
-                if getattr(given, name) not in usual:
-                    raise UsageError(f"{each.name} may not set {name}: the study does")
-            check_names(given)
-
-
-def _check_encoder(encoder: str) -> None:
-    arch, _, weights = encoder.partition("@")
-    if weights.startswith(TRAINED):
-        _check_data(weights.removeprefix(TRAINED))
-        ENCODERS[arch]
-    elif weights.partition(":")[0] == ADAPTED:
-        ENCODERS[arch]
-        check_encoder(f"{arch}@{weights.partition(':')[2] or 'published'}")
-    else:
-        check_encoder(encoder)
