@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from colourgan.callbacks import resolve_precision
 from colourgan.callbacks.precision import DTYPES
 from colourgan.datasets import color_dataloaders
-from colourgan.learners import choose_device, color_learner
+from colourgan.devices import choose_device
+from colourgan.learners import color_learner
 
 SIZE, PICTURES, STEPS = 32, 512, 2
 BATCH_SIZES = (16, 32, 128)

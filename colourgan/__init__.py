@@ -3,11 +3,15 @@
 The layers; a module imports only from lower ones:
 
     0  registry, errors, files, download   names, one-line errors, whole files
+       devices         the processor that networks run on
        options         dataclasses of options: checks, command line, JSON
        trainings       Pretrain, GanFinetune, …: what a run is asked for, each option once
        plans           the same for a study and a recipe
-       images, color   any picture in; RGB ↔ Lab and its scaling, only here
-       bins            color as classes
+       lab, color      RGB ↔ Lab and its scaling: on arrays, on tensors
+       images, pictures  any picture in; a photograph as colorizing needs it
+       upsampling      color of low resolution at full resolution, along the edges of lightness
+       sheets          pictures in rows and columns, titled
+       decoding, bins  color as classes
        initializations  the weights a network starts from
     1  encoders        ARCH[@WEIGHTS] → stages of a pretrained body that read lightness
        discriminators  PatchGAN fitted to the resolution
@@ -20,9 +24,11 @@ The layers; a module imports only from lower ones:
        callbacks       Precision, Adversarial, CycleConsistency, FeatureLoss, EMA
        distances       two sets of pictures → how far apart networks see them
     3  models          one generator, one safe file
+       exports         a generator as TorchScript, ONNX or an exported program, for other runtimes
        reconstructions  L1, L2, classes of color, features
-    4  learners        color_learner; one function a training command; the run folder
-    5  colorize        any picture in, the same picture in color out
+    4  runtimes        a generator run by ONNX Runtime or torch
+       learners        color_learner; one function a training command; the run folder
+    5  colorize        any picture in, the same picture in color out; needs no torch
        evaluate        models on test images → a table and a picture
     6  experiments     trainings that need each other: run, measured, judged, reported
     7  recipes         published experiments by name

@@ -1,4 +1,4 @@
-"""sRGB ↔ CIE Lab on tensors of any device, and the only home of the networks' L and ab scaling.
+"""sRGB ↔ CIE Lab on tensors of any device, with gradients; on arrays, without torch: `lab`.
 
 Only elementwise arithmetic with Python scalars: autocast leaves that alone, so colors are always
 computed in float32, and no constant has to be moved to a device except one table of 256 values.
@@ -7,22 +7,21 @@ computed in float32, and no constant has to be moved to a device except one tabl
 import torch
 from torch import Tensor
 
-AB_SCALE = 110.0  # CIE a and b are divided by this for the networks
+from colourgan.lab import (
+    AB_SCALE,
+    F_INVERSE_KNEE,
+    F_KNEE,
+    F_OFFSET,
+    F_SLOPE,
+    GAMMA_KNEE,
+    GAMMA_SLOPE,
+    LINEAR_KNEE,
+    TO_RGB,
+    TO_XYZ,
+)
+
 # ((a_low, b_low), (a_high, b_high)) of all sRGB colors in network units, 0.01 CIE units wider.
 AB_RANGE = ((-86.19 / AB_SCALE, -107.87 / AB_SCALE), (98.24 / AB_SCALE, 94.49 / AB_SCALE))
-
-# Matrix and white point (D65, 2 degrees) as in skimage/color/colorconv.py, v0.26, so that results
-# agree to the digit: the four-digit matrix printed in IEC 61966-2-1 gives slightly other ones.
-_XYZ_FROM_RGB = (
-    (0.412453, 0.357580, 0.180423),
-    (0.212671, 0.715160, 0.072169),
-    (0.019334, 0.119193, 0.950227),
-)
-_WHITE = 0.95047, 1.0, 1.08883
-# Linear RGB to XYZ with the white point divided out, and back.
-_TO_XYZ = [[c / white for c in row] for row, white in zip(_XYZ_FROM_RGB, _WHITE, strict=True)]
-_TO_RGB = torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64)).tolist()
-_F_KNEE, _F_SLOPE, _F_OFFSET = 0.008856, 7.787, 16 / 116  # CIE 15:2004, section 8.2.1
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -40,7 +39,7 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
         linear = _without_gamma(rgb.float())
     else:
         raise ValueError(f"expected rgb as uint8 or floating point, got {rgb.dtype}")
-    x, y, z = (_f(channel) for channel in _mix(linear, _TO_XYZ))
+    x, y, z = (_f(channel) for channel in _mix(linear, TO_XYZ))
     return torch.stack((y * 116 - 16, (x - y) * 500, (y - z) * 200), dim=1)
 
 
@@ -55,7 +54,7 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     y = (L + 16) / 116
     x, z = y + a / 500, (y - b / 200).clamp(min=0)  # z as scikit-image: no negative blue light
     xyz = torch.stack([_f_inverse(f) for f in (x, y, z)], dim=1)
-    return _gamma(torch.stack(_mix(xyz, _TO_RGB), dim=1))
+    return _gamma(torch.stack(_mix(xyz, TO_RGB), dim=1))
 
 
 def encode(rgb: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,8 +101,8 @@ def _mix(image: Tensor, matrix: list[list[float]]) -> list[Tensor]:
 
 def _without_gamma(rgb: Tensor) -> Tensor:
     """Linear RGB of sRGB in [0, 1]; IEC 61966-2-1."""
-    power = ((rgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
-    return torch.where(rgb > 0.04045, power, rgb / 12.92)
+    power = ((rgb.clamp(min=GAMMA_KNEE) + 0.055) / 1.055) ** 2.4
+    return torch.where(rgb > GAMMA_KNEE, power, rgb / GAMMA_SLOPE)
 
 
 _LINEAR_TABLE = _without_gamma(torch.arange(256, dtype=torch.float64) / 255).float()
@@ -112,14 +111,14 @@ _LINEAR_TABLE = _without_gamma(torch.arange(256, dtype=torch.float64) / 255).flo
 def _gamma(linear: Tensor) -> Tensor:
     # The clamps inside the powers here and below keep gradients finite: torch.where multiplies the
     # branch not taken by 0, and 0 × infinity is NaN.
-    power = 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
-    return torch.where(linear > 0.0031308, power, linear * 12.92).clamp(0, 1)
+    power = 1.055 * linear.clamp(min=LINEAR_KNEE) ** (1 / 2.4) - 0.055
+    return torch.where(linear > LINEAR_KNEE, power, linear * GAMMA_SLOPE).clamp(0, 1)
 
 
 def _f(t: Tensor) -> Tensor:
-    root = t.clamp(min=_F_KNEE) ** (1 / 3)
-    return torch.where(t > _F_KNEE, root, t * _F_SLOPE + _F_OFFSET)
+    root = t.clamp(min=F_KNEE) ** (1 / 3)
+    return torch.where(t > F_KNEE, root, t * F_SLOPE + F_OFFSET)
 
 
 def _f_inverse(f: Tensor) -> Tensor:
-    return torch.where(f > 0.2068966, f * f * f, (f - _F_OFFSET) / _F_SLOPE)
+    return torch.where(f > F_INVERSE_KNEE, f * f * f, (f - F_OFFSET) / F_SLOPE)

@@ -17,5 +17,9 @@ class OtherSettings(UsageError):
     """A run cannot go on as it was asked to: it was started with other settings."""
 
 
+class DiskFull(RunError):
+    """No space is left to write to."""
+
+
 class Busy(RunError):
     """A run folder that another process is training in."""

@@ -1,14 +1,11 @@
-"""One generator as one safe file, and the ways out of colourgan: fastai pickle, TorchScript."""
+"""One generator as one safe file."""
 
 import json
 import os
-import warnings
 from collections.abc import Iterable
 from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -16,9 +13,8 @@ from torch import Tensor, nn
 from colourgan.color import AB_SCALE
 from colourgan.errors import RunError, UsageError
 from colourgan.files import replacing
-from colourgan.generators import GENERATORS
+from colourgan.generators import FORMAT_VERSION, GENERATORS, described
 
-FORMAT_VERSION = 1
 MODEL_NAME = "model.safetensors"
 PACKAGED = "packaged"
 PACKAGED_FILE = Path(str(files("colourgan") / "weights" / "photographs.safetensors"))
@@ -32,10 +28,6 @@ def save_model(generator: nn.Module, path: Path | str, half: bool = False) -> No
     ab, and the origin and hash of the encoder's weights; equal generators give equal bytes. half:
     in half precision, so half as large. Raises RunError for a value that does not fit into it.
     """
-    metadata = {
-        "kind": "generator", "format_version": FORMAT_VERSION, "ab_scale": AB_SCALE,
-        "arguments": generator.arguments, "encoder": generator.origin,
-    }  # fmt: skip
     tensors = {}
     for name, value in sorted(generator.state_dict().items()):
         halved = half and value.is_floating_point()
@@ -44,7 +36,7 @@ def save_model(generator: nn.Module, path: Path | str, half: bool = False) -> No
             raise RunError(f"{name} has values that half precision cannot hold")
     with replacing(path) as part:
         # One key, since the order of several is not fixed; "format" is what other readers look for.
-        text = json.dumps(metadata, sort_keys=True)
+        text = json.dumps(described(generator), sort_keys=True)
         part.write_bytes(save(tensors, {"colourgan": text}))
 
 
@@ -156,30 +148,3 @@ def names_of(paths: Iterable[Path | str]) -> dict[str, Path]:
     while len({file.parts[-depth:] for file in named}) < len(named):
         depth += 1
     return {"/".join(file.parts[-depth:]): path for file, path in zip(named, paths, strict=True)}
-
-
-@torch.no_grad()
-def to_torchscript(generator: nn.Module, path: Path | str) -> None:
-    """Writes a traced generator that runs without colourgan, for L of any size (N, 1, H, W).
-
-    Raises UsageError, and writes nothing, if the trace holds constants of one size.
-    """
-    size = generator.arguments["size"]
-    L = torch.zeros(1, 1, size, size)
-    buffer = BytesIO()  # writing to a full disk itself, torch 2.15 ends the whole process
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its deprecation, and of what is tested below
-        traced = torch.jit.trace(generator.eval(), L, check_trace=False)
-        torch.jit.save(traced, buffer)
-    height, width = size + 13, 2 * size - 5
-    L = torch.linspace(-1, 1, height * width).view(1, 1, height, width)
-    try:
-        equal = torch.allclose(traced(L), generator(L), atol=1e-5)
-    except RuntimeError:
-        equal = False
-    if not equal:
-        kind = "encoder" if "encoder" in generator.arguments else "generator"
-        name = f"{kind} {generator.arguments[kind]}"
-        raise UsageError(f"{name} does not trace: TorchScript would serve one size only")
-    with replacing(path) as part:
-        part.write_bytes(buffer.getbuffer())

@@ -189,7 +189,7 @@ WRONG_USE = {
     "model": (["evaluate", "q", "--data", "data"], "q"),
     "twice": (["evaluate", "p", "p", "--data", "data"], "twice"),
     "picture": (["colorize", "missing.jpg", "--model", "p", "--out", "c"], "missing.jpg"),
-    "format": (["export", "p", "--to", "onnx"], "torchscript"),
+    "format": (["export", "p", "--to", "onxx"], "torchscript"),
     "kind": (["list", "colors"], "encoders"),
     "distance": (["evaluate", "p", "--data", "data", "--distances", "kidd"], "did you mean 'kid'"),
     "distances with a gap": (
@@ -227,7 +227,8 @@ def test_ctrl_c_says_what_is_kept_and_how_each_command_goes_on(call, monkeypatch
     assert (code, out) == (130, "")
     assert err == (
         "colourgan: interrupted: what was finished is kept; a training goes on with "
-        "--resume --out RUN, `reproduce` and `study` by the same command\n"
+        "--resume --out RUN, `colorize` with --skip-existing, `reproduce` and `study` by the same "
+        "command\n"
     )
 
 

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from colourgan.bins import bin_centers
 from colourgan.color import AB_RANGE, AB_SCALE
 from colourgan.errors import RunError, UsageError
+from colourgan.exports import to_torchscript
 from colourgan.generators import classes, dynamic_unet
 from colourgan.learners.export import to_fastai
-from colourgan.models import load_model, save_model, to_torchscript
+from colourgan.models import load_model, save_model
 
 COUNT = len(bin_centers())
 

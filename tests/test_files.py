@@ -4,6 +4,8 @@ import os
 import secrets
 import shutil
 import stat
+import subprocess
+import sys
 import time
 from collections import namedtuple
 
@@ -11,7 +13,7 @@ import pytest
 from archives import files, write
 
 from colourgan.errors import RunError
-from colourgan.files import file_hash, remove, replacing
+from colourgan.files import file_hash, remove, remove_parts, replacing
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -105,6 +107,60 @@ def test_parts_that_killed_processes_left_are_removed_after_a_day(tmp_path):
     assert not (tmp_path / f".dead.{part}").exists()
 
 
+def test_younger_parts_are_removed_on_request_unless_somebody_writes(tmp_path):
+    left = {f".new.{secrets.token_hex(8)}.part.png": b"1", f".x.{secrets.token_hex(8)}.part/a": b""}
+    kept = {".hidden.png": b"1", ".mine.1.part.png": b"1", "a.part": b"1"}
+    write(tmp_path, left | kept)
+    with replacing(tmp_path / "file") as part:
+        part.write_bytes(b"2")
+        remove_parts(tmp_path)
+        assert files(tmp_path) == left | kept | {part.name: b"2"}
+    remove_parts(tmp_path)
+    assert files(tmp_path) == kept | {"file": b"2"}
+    remove_parts(tmp_path / "nothing")
+
+
+WRITER = """
+import sys, time
+from colourgan.files import replacing
+with replacing(sys.argv[1]) as part:
+    part.write_bytes(b"half")
+    print(flush=True)
+    time.sleep(60)
+"""
+
+
+def test_parts_of_a_process_are_removed_once_it_was_killed(tmp_path):
+    writing = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "a.png")], stdout=subprocess.PIPE
+    )
+    with writing:
+        writing.stdout.readline()
+        remove_parts(tmp_path)
+        assert list(files(tmp_path).values()) == [b"half"]
+        writing.kill()
+    remove_parts(tmp_path)
+    assert not files(tmp_path)
+
+
+def test_without_locks_young_parts_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr("colourgan.files.fcntl", None)  # as on Windows
+    part = {f".new.{secrets.token_hex(8)}.part.png": b"1"}
+    write(tmp_path, part)
+    with replacing(tmp_path / "file") as beside:
+        beside.write_bytes(b"2")
+    remove_parts(tmp_path)
+    assert files(tmp_path) == part | {"file": b"2"}
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".png", "é" * 125 + ".png", "x" * 255])
+def test_names_may_be_as_long_as_the_disk_allows(name, tmp_path):
+    with replacing(tmp_path / name) as part:
+        part.write_bytes(b"1")
+        assert part.name.startswith(".") and part.name.endswith((tmp_path / name).suffix)
+    assert files(tmp_path) == {name: b"1"}
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_called_that(tmp_path, number):
     write(tmp_path, {"file.txt": b"old"})
@@ -132,7 +188,7 @@ def test_a_full_disk_is_found_behind_the_errors_of_torch(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     write(tmp_path, {"file.txt": b"old", "folder/x": b""})
-    for path in (tmp_path / "file.txt" / "inside.txt", tmp_path / "folder", tmp_path / ("x" * 250)):
+    for path in (tmp_path / "file.txt" / "inside.txt", tmp_path / "folder", tmp_path / ("x" * 256)):
         with pytest.raises(RunError) as caught, replacing(path) as part:
             part.write_text("new")
         assert str(caught.value).startswith(f"cannot write {path}: ")

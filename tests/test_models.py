@@ -22,7 +22,7 @@ from colourgan.encoders import ENCODERS, save_weights
 from colourgan.errors import RunError, UsageError
 from colourgan.generators import dynamic_unet, pix2pix_unet
 from colourgan.learners.export import export, to_fastai
-from colourgan.models import load_model, model_file, save_model, to_torchscript
+from colourgan.models import load_model, model_file, save_model
 
 OPTIONS = {"self_attention": True, "blur": True, "decoder_width": 0.5}
 
@@ -172,9 +172,8 @@ def test_a_model_is_replaced_as_a_whole(resnet20, model, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    for write in (save_model, to_torchscript):
-        with pytest.raises(RunError, match="no space left to write"):
-            write(resnet20, model)
+    with pytest.raises(RunError, match="no space left to write"):
+        save_model(resnet20, model)
     assert model.read_bytes() == before and list(model.parent.iterdir()) == [model]
 
 
@@ -304,7 +303,8 @@ def test_an_exported_learner_without_pictures_says_how_to_get_some(resnet20, tmp
 def test_export_without_a_format_names_the_choices(model):
     with pytest.raises(UsageError) as error:
         export(model)
-    assert str(error.value) == "no format named: choose --to fastai, safetensors or torchscript"
+    choices = "fastai, safetensors, torchscript, onnx or torch-export"
+    assert str(error.value) == f"no format named: choose --to {choices}"
 
 
 def test_a_trusted_pickle_of_something_else(tmp_path):
@@ -319,51 +319,3 @@ def test_a_run_folder_stands_for_its_model(model, resnet20):
     assert model_file(model.parent) == model_file(str(model)) == model
     again = load_model(model.parent)
     assert torch.equal(again(pictures()), resnet20(pictures()))
-
-
-# TorchScript
-
-
-@pytest.mark.parametrize(
-    ("encoder", "options", "largest"),
-    [
-        ("resnet20", {}, (300, 401)),
-        ("resnet20", OPTIONS, (60, 81)),  # attention takes memory to the fourth power
-        ("timm:mobilenetv3_small_050", {}, (300, 401)),
-    ],
-)
-def test_torchscript_computes_the_same_at_every_size(encoder, options, largest, tmp_path, recwarn):
-    generator = trained(encoder, **options)
-    recwarn.clear()
-    to_torchscript(generator, tmp_path / "model.ts")
-    assert not recwarn.list
-    same_as_script(generator, tmp_path / "model.ts", largest)
-    assert [path.name for path in tmp_path.iterdir()] == ["model.ts"]
-
-
-def same_as_script(generator, path, largest):
-    script = torch.jit.load(path)
-    with torch.no_grad():
-        for L in (pictures(), pictures(*largest)[:1], pictures(17, 70)):
-            torch.testing.assert_close(script(L), generator(L), atol=1e-5, rtol=0)
-
-
-def test_torchscript_extends_pictures_as_the_unet_of_pix2pix_does(pix2pix, tmp_path):
-    to_torchscript(pix2pix, tmp_path / "model.ts")
-    same_as_script(pix2pix, tmp_path / "model.ts", (300, 401))
-
-
-class OneSize(torch.nn.Module):
-    def forward(self, L):
-        return L / int(L.shape[-1])  # int makes it a constant of the trace
-
-
-def test_torchscript_is_refused_to_generators_of_one_size(resnet20, pix2pix, tmp_path):
-    encoder, unet = copy.deepcopy(resnet20), copy.deepcopy(pix2pix)
-    encoder.encoder[0] = torch.nn.Sequential(OneSize(), encoder.encoder[0])
-    unet.downs[0] = torch.nn.Sequential(OneSize(), unet.downs[0])
-    with pytest.raises(UsageError, match="encoder resnet20 does not trace"):
-        to_torchscript(encoder, tmp_path / "model.ts")
-    with pytest.raises(UsageError, match="generator pix2pix_unet does not trace"):
-        to_torchscript(unet, tmp_path / "model.ts")
-    assert not list(tmp_path.iterdir())

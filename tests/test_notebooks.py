@@ -33,7 +33,7 @@ COLAB = re.compile(
 )
 INSTALL = re.compile(
     r'import sys\n\nif "google\.colab" in sys\.modules:\n'
-    r"    %pip install -q git\+https://github\.com/([\w.-]+/[\w.-]+)"
+    r'    %pip install -q "colourgan\[train\] @ git\+https://github\.com/([\w.-]+/[\w.-]+)"'
 )
 OF_ONE_MACHINE = re.compile(r"/(?:tmp|home|root|Users|content|usr|var)/|\d\d:\d\d|\bit/s\b")
 

@@ -56,22 +56,22 @@ def test_its_name_in_tables_is_the_one_it_is_asked_by(tmp_path, generator):
         names_of(["packaged", model_file("packaged")])
 
 
-def colors(generator, picture: Path) -> torch.Tensor:
-    """ab (2, H, W) in CIE units of what a model makes of a picture."""
-    image = Colorizer(generator, generator.arguments["size"])(picture)
+def colors(picture: Path) -> torch.Tensor:
+    """ab (2, H, W) in CIE units of what the packaged model makes of a picture."""
+    image = Colorizer()(picture)
     rgb = torch.tensor(np.asarray(image)).permute(2, 0, 1)[None]
     return encode(rgb)[1][0] * 110
 
 
-def test_a_cat_is_warm_and_the_picture_not_of_one_color(generator):
-    ab = colors(generator, library_photo("skimage", "data/chelsea.png"))
+def test_a_cat_is_warm_and_the_picture_not_of_one_color():
+    ab = colors(library_photo("skimage", "data/chelsea.png"))
     assert (ab[1].mean() > 2) and ab.flatten(1).std(1).max() > 3
 
 
-def test_photographs_are_as_colorful_as_was_asked_for(generator):
+def test_photographs_are_as_colorful_as_was_asked_for():
     """Not of one brown: the true ones have a mean chroma of 15 to 45."""
     chroma = [
-        colors(generator, library_photo(*photo)).norm(dim=0).mean()
+        colors(library_photo(*photo)).norm(dim=0).mean()
         for photo in (
             ("sklearn", "datasets/images/china.jpg"),
             ("skimage", "data/coffee.png"),
@@ -95,10 +95,10 @@ def photo(tmp_path, monkeypatch):
 
 def test_colorize_needs_no_more_than_a_photograph(photo, monkeypatch, capsys):
     assert colorize(monkeypatch, "old.jpg") == 0
-    with Image.open("colored/old.png") as image:
+    with Image.open("colored/old.jpg") as image:
         pixels = np.asarray(image).astype(int)
     assert (pixels.max(2) - pixels.min(2)).mean() > 5
-    assert "colored/old.png" in capsys.readouterr().err
+    assert "colored/old.jpg" in capsys.readouterr().err
 
 
 def test_temperature_and_vivid_change_the_colors(photo, monkeypatch):
@@ -111,7 +111,7 @@ def test_temperature_and_vivid_change_the_colors(photo, monkeypatch):
         "rare": ["--vivid", "1"],
     }.items():
         assert colorize(monkeypatch, "old.jpg", "--out", name, *options) == 0
-        pixels = np.asarray(Image.open(f"{name}/old.png")).astype(int)
+        pixels = np.asarray(Image.open(f"{name}/old.jpg")).astype(int)
         pictures[name] = (pixels.max(2) - pixels.min(2)).mean()
     assert pictures["plain"] < pictures["rare"]
     assert len({pictures[name] for name in ("own", "mean", "bold")}) == 3

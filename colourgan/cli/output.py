@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from colourgan.files import shown
+
 
 class _BesideBars(logging.Handler):
     """Writes messages to stderr, above progress bars."""
@@ -26,7 +28,7 @@ def show_log() -> None:
 
 def done(what: str, *paths: Path | None) -> None:
     """Names on stderr what was made: stdout belongs to tables and JSON."""
-    print(f"{what}: {', '.join(str(path) for path in paths if path)}", file=sys.stderr)
+    print(f"{what}: {', '.join(shown(path) for path in paths if path)}", file=sys.stderr)
 
 
 def flush() -> None:

@@ -3,15 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from colourgan.color import decode, encode, to_lab
 from colourgan.distances import INCEPTION_FEATURES, Pictures, compare, imagenet_labels
 from colourgan.errors import RunError
 from colourgan.evaluate.images import Computed, ImageSet, Rows, on_disk
-from colourgan.generators import enlarged, predict_at
+from colourgan.generators import predict_at
 from colourgan.metrics import Colors, measure, saturation_match, summarize
+from colourgan.upsampling import Enlarged, guide_size
 
 Further = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
 """Further values of some images: (L, ab, true ab) → name → (n,)."""
@@ -64,7 +67,7 @@ def measure_model(
                 if working_size is None:
                     ab = generator(L).float()
                 else:
-                    ab = enlarged(predict_at(generator, L, (working_size, working_size)), L)
+                    ab = _enlarged(predict_at(generator, L, (working_size, working_size)), L)
                 parts.append(ab.cpu())
         ab = torch.cat(parts)
         if not ab.isfinite().all():
@@ -73,6 +76,18 @@ def measure_model(
 
     count, _, *sides = images.rgb.shape
     return as_measured(name, Computed((count, 2, *sides), predicted), images, further)
+
+
+def _enlarged(ab: Tensor, L: Tensor) -> Tensor:
+    """ab (n, 2, h, w) at the size of L (n, 1, S, S), on the CPU, as `colorize` enlarges it."""
+    size = tuple(L.shape[2:])
+    guides = interpolate(L, guide_size(*size, min(ab.shape[2:])), mode="bilinear", antialias=True)
+    arrays = (each.float().cpu().numpy() for each in (ab, guides[:, 0], L[:, 0]))
+    whole = slice(0, size[0])
+    found = [
+        Enlarged(a, guide, size).rows(whole, light) for a, guide, light in zip(*arrays, strict=True)
+    ]
+    return torch.from_numpy(np.stack(found))
 
 
 def as_measured(

@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from colourgan.callbacks import resolve_precision
+from colourgan.devices import choose_device
 from colourgan.errors import Busy, RunError, UsageError
 from colourgan.experiments.cells import DONE, FAILED, NOT_DONE, Cell
 from colourgan.experiments.measure import (
@@ -34,7 +35,7 @@ from colourgan.experiments.measure import (
 )
 from colourgan.experiments.steps import Step
 from colourgan.files import remove, replacing
-from colourgan.learners import TRAIN, choose_device, is_unused, locked, read_history
+from colourgan.learners import TRAIN, is_unused, locked, read_history
 from colourgan.options import flat, made
 from colourgan.plans import Experiment
 from colourgan.trainings import SCHEMA

@@ -1,10 +1,11 @@
 """Generators: L → ab. fastai's DynamicUnet around any encoder, and the U-Net of pix2pix."""
 
 from colourgan.generators.base import (
+    FORMAT_VERSION,
     GENERATORS,
     SMALLEST,
     BoundedAb,
-    enlarged,
+    described,
     predict_at,
     sampling,
     splitter,
@@ -14,7 +15,7 @@ from colourgan.generators.dynamic_unet import ColorUnet, dynamic_unet
 from colourgan.generators.pix2pix import Pix2PixUnet, pix2pix_unet
 
 __all__ = [
-    "GENERATORS", "SMALLEST", "BoundedAb", "ColorClasses", "ColorUnet", "Pix2PixUnet",
-    "dynamic_unet", "enlarged", "pix2pix_unet", "predict_at", "sampling", "set_decoding",
-    "splitter",
+    "FORMAT_VERSION", "GENERATORS", "SMALLEST", "BoundedAb", "ColorClasses", "ColorUnet",
+    "Pix2PixUnet", "described", "dynamic_unet", "pix2pix_unet", "predict_at", "sampling",
+    "set_decoding", "splitter",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from colourgan.encoders import build_encoder, up_to_resolution
 from colourgan.errors import UsageError
-from colourgan.generators.base import GENERATORS, SMALLEST, BoundedAb
+from colourgan.generators.base import GENERATORS, SMALLEST, BoundedAb, recorded
 from colourgan.generators.classes import ColorClasses
 
 
@@ -137,8 +137,8 @@ class ColorUnet(nn.Module):
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:
-    # A trace records one branch: always resizing, which changes nothing at equal sizes, is safe.
-    if torch.jit.is_tracing() or x.shape[-2:] != like.shape[-2:]:
+    # Always resizing, which changes nothing at equal sizes, is safe for every size to come.
+    if recorded() or x.shape[-2:] != like.shape[-2:]:
         x = F.interpolate(x, size=like.shape[-2:], mode="nearest")
     return x
 

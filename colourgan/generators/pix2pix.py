@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colourgan.errors import UsageError
-from colourgan.generators.base import GENERATORS, SMALLEST, BoundedAb
+from colourgan.generators.base import GENERATORS, SMALLEST, BoundedAb, recorded
 from colourgan.initializations import INITIALIZATIONS
 from colourgan.registry import Registry
 
@@ -52,8 +52,8 @@ class Pix2PixUnet(nn.Module):
     def forward(self, L: Tensor) -> Tensor:
         x, skips = L, []
         below, right = -L.shape[-2] % self.size, -L.shape[-1] % self.size
-        # A trace records one branch: always extending, which may be by nothing, is safe.
-        if torch.jit.is_tracing() or below or right:
+        # Always extending, which may be by nothing, is safe for every size to come.
+        if recorded() or below or right:
             x = F.pad(x, (0, right, 0, below), mode="replicate")
         for down in self.downs:
             skips.append(x)

@@ -1,6 +1,5 @@
 """Learners: `color_learner` for fastai users, and one function for each training command."""
 
-from colourgan.learners.calls import choose_device
 from colourgan.learners.color import color_learner
 from colourgan.learners.encoder import train_encoder
 from colourgan.learners.export import export
@@ -24,7 +23,7 @@ TRAIN = {
 """Command → the function that trains it."""
 
 __all__ = [
-    "TRAIN", "choose_device", "color_learner", "contents", "data_of", "export", "gan_finetune",
+    "TRAIN", "color_learner", "contents", "data_of", "export", "gan_finetune",
     "hash_of", "is_unused", "locked", "pretrain", "read_config", "read_history", "read_training",
     "train_cyclegan", "train_encoder", "train_generator",
 ]  # fmt: skip

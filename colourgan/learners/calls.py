@@ -12,6 +12,7 @@ from fastcore.foundation import L
 
 from colourgan.callbacks import resolve_precision
 from colourgan.datasets.loaders import augmentations
+from colourgan.devices import choose_device
 from colourgan.discriminators import DISCRIMINATORS
 from colourgan.encoders import check_encoder
 from colourgan.errors import UsageError
@@ -83,13 +84,3 @@ def begin(training: Training) -> torch.device:
     device = choose_device(training.device)
     resolve_precision(training.precision, device)
     return device
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; "auto" takes a GPU if there is one. UsageError if it is missing."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(1, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"device '{name}' is not available here: use cpu or auto") from error

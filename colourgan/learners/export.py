@@ -1,4 +1,4 @@
-"""Ways out of colourgan: a fastai pickle, TorchScript, or the model file itself."""
+"""Ways out of colourgan: for fastai, for other runtimes, or the model file itself."""
 
 from pathlib import Path
 
@@ -7,11 +7,15 @@ from torch import nn
 
 from colourgan.datasets import CachedDL, blank_dataloaders
 from colourgan.errors import UsageError
+from colourgan.exports import to_exported_program, to_onnx, to_torchscript
 from colourgan.files import replacing
 from colourgan.learners.color import generator_learner
-from colourgan.models import load_model, model_file, save_model, to_torchscript
+from colourgan.models import load_model, model_file, save_model
 
-ENDINGS = {"fastai": ".pkl", "safetensors": ".safetensors", "torchscript": ".ts"}
+ENDINGS = {
+    "fastai": ".pkl", "safetensors": ".safetensors", "torchscript": ".ts", "onnx": ".onnx",
+    "torch-export": ".pt2",
+}  # fmt: skip
 
 
 def export(
@@ -20,13 +24,14 @@ def export(
     out: Path | str | None = None,
     trust_pickle: bool = False,
 ) -> Path:
-    """Writes a run's or file's model as `to` ("fastai", "safetensors", "torchscript"); its path.
+    """Writes a run's or file's model in a format of ENDINGS; returns the path.
 
     out: the file; by default named after the model, in the working folder. Raises UsageError for
     no or another format, or if the file is there already.
     """
     if to is None:
-        raise UsageError("no format named: choose --to fastai, safetensors or torchscript")
+        *first, last = ENDINGS
+        raise UsageError(f"no format named: choose --to {', '.join(first)} or {last}")
     if to not in ENDINGS:
         raise UsageError(f"cannot export to '{to}': choices: {', '.join(ENDINGS)}")
     generator, source = load_model(model, trust_pickle), Path(model)
@@ -34,8 +39,11 @@ def export(
     path = Path(out) if out else Path(name).with_name(name + ENDINGS[to])
     if path.exists():
         raise UsageError(f"{path} exists already: choose another --out")
-    write = {"fastai": to_fastai, "safetensors": save_model, "torchscript": to_torchscript}[to]
-    write(generator, path)
+    write = {
+        "fastai": to_fastai, "safetensors": save_model, "torchscript": to_torchscript,
+        "onnx": to_onnx, "torch-export": to_exported_program,
+    }  # fmt: skip
+    write[to](generator, path)
     return path
 
 

@@ -1,0 +1,22 @@
+"""Any picture in, the same picture in color out. Nothing here needs torch.
+
+colorizer  a function from pictures to colored pictures
+formats    the format of the source, and what is kept of its file
+inputs     files, folders and patterns → what they become
+album      many files, side by side, with a report
+"""
+
+from colourgan.colorize.album import (
+    Outcome,
+    colorize_bytes,
+    colorize_files,
+    colorize_sheet,
+    failures,
+)
+from colourgan.colorize.colorizer import QUALITIES, Colorizer, Samples, spread, working_size
+from colourgan.colorize.formats import FORMATS, QUALITY, format_named
+
+__all__ = [
+    "FORMATS", "QUALITIES", "QUALITY", "Colorizer", "Outcome", "Samples", "colorize_bytes",
+    "colorize_files", "colorize_sheet", "failures", "format_named", "spread", "working_size",
+]  # fmt: skip

@@ -1,0 +1,310 @@
+"""Coloring many files: side by side in threads, each written whole, with a report at the end."""
+
+import csv
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from threading import Condition
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from colourgan import lab
+from colourgan.colorize.colorizer import Colorizer, grey_copy
+from colourgan.colorize.formats import QUALITY, encoded, format_named, format_read, save
+from colourgan.colorize.inputs import Task, tasks
+from colourgan.errors import DiskFull, RunError, UsageError
+from colourgan.files import remove_parts, replacing, shown
+from colourgan.images import pixels_of, read_rgb
+from colourgan.pictures import Picture
+from colourgan.sheets import sheet
+
+_NAMED = 3  # failures that one line tells of
+_SPREADS = 8  # for more pictures than this, one line gives the mean
+_THUMBNAIL = 320
+_WORKERS = 8
+_IN_MEMORY = 2**25  # pixels decoded at the same time, unless one picture has more
+_HEADER = ("picture", "colored", "state", "notes")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a picture: state "colored", "skipped" (it was there already) or "failed".
+
+    written: its colored files; notes: what was changed or left out, or why it failed; spread: see
+    `Colorizer.samples`.
+    """
+
+    source: Path
+    written: tuple[Path, ...]
+    state: str
+    notes: tuple[str, ...] = ()
+    spread: float | None = None
+
+
+def colorize_files(
+    inputs: Iterable[Path | str],
+    colorizer: Colorizer,
+    out: Path | str = "colored",
+    *,
+    format: str | None = None,
+    jpeg_quality: int = QUALITY,
+    side_by_side: bool = False,
+    samples: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+    report: Path | str | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> list[Outcome]:
+    """Colors files, folders and patterns of files; what became of each picture, in order.
+
+    out: a folder, see `tasks` for the names in it, or the file itself for a single input. format: a
+    name of FORMATS, by default each picture's own, PNG where that cannot be written. jpeg_quality:
+    1 to 100, of JPEG, WebP, AVIF and HEIC. side_by_side: grey and color in one picture. samples,
+    seed: see `Colorizer.samples`. skip_existing: files that are there are left as they are. report:
+    a CSV file with a line for each picture, written even if the run is stopped. jobs: pictures at a
+    time, by default one a core, at most 8; memory holds 32 megapixels of them, or a single larger
+    one.
+
+    A picture that cannot be read or written does not stop the others; `failures` sums them up.
+    Raises UsageError before any work as `tasks` and `Colorizer.samples` do, and for wrong values;
+    RunError if the disk is full.
+    """
+    _check_quality(jpeg_quality)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs {jobs} is too small: at least 1 is needed")
+    if samples is not None:
+        colorizer.check_samples(samples)
+    planned = tasks(
+        inputs, Path(out), format=format, samples=samples or 1, overwrite=overwrite,
+        skip_existing=skip_existing,
+    )  # fmt: skip
+    if report:
+        _check_report(Path(report), planned)
+    for folder in {target.parent for task in planned for target in task.targets}:
+        remove_parts(folder)
+    room = _Room(_IN_MEMORY)
+
+    def color(task: Task) -> Outcome:
+        if skip_existing and all(target.exists() for target in task.targets):
+            return Outcome(task.source, task.targets, "skipped", ("it was there already",))
+        try:
+            with room.for_pixels(pixels_of(task.source)):
+                return _colored(
+                    task, colorizer, samples, seed, side_by_side, jpeg_quality, skip_existing
+                )
+        except DiskFull:
+            raise
+        # Whatever is wrong with one picture, memory for it included, the others are colored.
+        except Exception as error:
+            _log.debug("%s", shown(task.source), exc_info=True)
+            said = f"cannot color {shown(task.source)}: {type(error).__name__}: {error}"
+            said = str(error) if isinstance(error, RunError) else said
+            return Outcome(task.source, (), "failed", (" ".join(said.split()),))
+
+    running: list[Future[Outcome]] = []
+    try:
+        with ThreadPoolExecutor(jobs or min(_WORKERS, _cores())) as pool:
+            running += (pool.submit(color, task) for task in planned)
+            bar = tqdm(total=len(planned), unit="picture", disable=None if progress else True)
+            try:
+                with bar:
+                    for each in as_completed(running):
+                        each.result()
+                        bar.update()
+            except BaseException:  # those that have not begun never do
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        # Those that had begun before a stop are finished by now, in whatever order.
+        done = [each for each in running if each.done() and not each.cancelled()]
+        outcomes = [each.result() for each in done if each.exception() is None]
+        if report:
+            _write_report(outcomes, Path(report))
+    _tell(outcomes, samples)
+    return outcomes
+
+
+def colorize_bytes(
+    data: bytes,
+    colorizer: Colorizer,
+    *,
+    format: str | None = None,
+    jpeg_quality: int = QUALITY,
+    side_by_side: bool = False,
+) -> tuple[bytes, tuple[str, ...]]:
+    """A file's bytes → those of its colored copy, and notes; options as for `colorize_files`.
+
+    Raises RunError if it is no picture, UsageError for wrong values.
+    """
+    _check_quality(jpeg_quality)
+    wanted = format and format_named(format)
+    picture = Picture(BytesIO(data))
+    image = colorizer(picture)
+    if side_by_side:
+        image = beside(grey_copy(picture), image)
+    content, notes = encoded(
+        image, wanted or format_read(picture.format), picture.metadata, jpeg_quality
+    )
+    return content, (*picture.notes, *notes)
+
+
+def colorize_sheet(outcomes: Iterable[Outcome], path: Path | str) -> None:
+    """Writes one PNG of thumbnails of colored files.
+
+    A row for each picture: grey | color, or grey | sample 1 | sample 2 | … if it has several.
+    Raises UsageError if none was colored, or if it would replace one of the pictures.
+    """
+    rows = []
+    for each in outcomes:
+        if os.path.realpath(path) in map(os.path.realpath, (each.source, *each.written)):
+            raise UsageError(f"--sheet {shown(path)} would replace a picture: choose another file")
+        if each.written:
+            rows.append([_grey_thumbnail(each.source), *map(_thumbnail, each.written)])
+    if not rows:
+        raise UsageError("no picture was colored: there is nothing to draw for --sheet")
+    count = max(map(len, rows)) - 1
+    titles = ["color"] if count == 1 else [f"sample {i}" for i in range(1, count + 1)]
+    drawn = sheet(rows, ["grey", *titles], [""] * len(rows))
+    with replacing(path) as part:
+        drawn.save(part, format="PNG")
+
+
+def failures(outcomes: list[Outcome]) -> str | None:
+    """One line on the pictures that failed, None if there is none."""
+    failed = [outcome.notes[0] for outcome in outcomes if outcome.state == "failed"]
+    if not failed:
+        return None
+    more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    reasons = "; ".join(failed[:_NAMED])
+    return f"{len(failed)} of {len(outcomes)} pictures failed: {reasons}{more}"
+
+
+def beside(grey: Image.Image, color: Image.Image) -> Image.Image:
+    """Two pictures of one size in one, the first on the left."""
+    both = Image.new(color.mode, (2 * color.width, color.height))
+    grey = grey.convert(color.mode)
+    if color.mode == "RGBA":
+        grey.putalpha(color.getchannel("A"))
+    both.paste(grey, (0, 0))
+    both.paste(color, (color.width, 0))
+    return both
+
+
+def _colored(
+    task: Task,
+    colorizer: Colorizer,
+    samples: int | None,
+    seed: int,
+    side_by_side: bool,
+    quality: int,
+    skip_existing: bool,
+) -> Outcome:
+    picture = Picture(task.source)
+    notes, metadata, spread = dict.fromkeys(picture.notes), picture.metadata, None
+    grey = grey_copy(picture) if side_by_side else None
+    if samples is None:
+        images = iter([colorizer(picture)])
+    else:
+        images, spread = colorizer.samples(picture, samples, seed)
+    del picture  # some writers need its memory
+    for image, target in zip(images, task.targets, strict=True):
+        if skip_existing and target.exists():  # of several samples, as the others are missing
+            continue
+        if grey:
+            image = beside(grey, image)
+        notes |= dict.fromkeys(save(image, target, task.format, metadata, quality))
+    return Outcome(task.source, task.targets, "colored", tuple(notes), spread)
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    image = read_rgb(path)
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return image
+
+
+def _grey_thumbnail(path: Path) -> Image.Image:
+    pixels = np.asarray(_thumbnail(path))
+    return Image.fromarray(lab.to_bytes(lab.to_grey(lab.lightness(pixels)))).convert("RGB")
+
+
+def _check_quality(jpeg_quality: int) -> None:
+    if not 1 <= jpeg_quality <= 100:
+        raise UsageError(f"--jpeg-quality {jpeg_quality} is not between 1 and 100")
+
+
+class _Room:
+    """So many pixels in memory: who needs more waits until others have left."""
+
+    def __init__(self, pixels: int):
+        self.pixels, self.used, self.changed = pixels, 0, Condition()
+
+    @contextmanager
+    def for_pixels(self, pixels: int) -> Iterator[None]:
+        with self.changed:
+            self.changed.wait_for(lambda: not self.used or self.used + pixels <= self.pixels)
+            self.used += pixels
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.used -= pixels
+                self.changed.notify_all()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _tell(outcomes: list[Outcome], samples: int | None) -> None:
+    """Logs the notes, each once, and how far samples differ."""
+    colored = [outcome for outcome in outcomes if outcome.state == "colored"]
+    for note, count in Counter(note for each in colored for note in each.notes).items():
+        who = next(shown(each.source) for each in colored if note in each.notes)
+        _log.info(f"{who}: {note}" if count == 1 else f"{count} pictures: {note}")
+    if samples is None or samples < 2:
+        return
+    unit = f"(standard deviation of a and b over {samples} samples)"
+    told = {f"spread of {shown(each.source)}": each.spread for each in colored}
+    if len(told) > _SPREADS:
+        told = {f"mean spread of {len(told)} pictures": sum(told.values()) / len(told)}
+    for what, value in told.items():
+        _log.info(f"{what}: {value:.2f} {unit}")
+
+
+def _check_report(path: Path, planned: list[Task]) -> None:
+    """Raises UsageError if something is or will be at `path` that is no earlier report."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{shown(path)} is no regular file: name one for --report")
+    pictures = {os.path.realpath(file) for task in planned for file in (task.source, *task.targets)}
+    if os.path.realpath(path) in pictures:
+        raise UsageError(f"--report {shown(path)} would replace a picture: choose another file")
+    if path.exists():
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if file.readline().strip() not in ("", ",".join(_HEADER)):
+                raise UsageError(f"{shown(path)} is no earlier report: choose another --report")
+
+
+def _write_report(outcomes: list[Outcome], path: Path) -> None:
+    with (
+        replacing(path) as part,
+        open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        file.write(",".join(_HEADER) + "\n")
+        # In quotes, as names can have anything in them: Python 3.11 forgets some around a "\r".
+        rows = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for each in outcomes:
+            written = "; ".join(map(str, each.written))
+            rows.writerow((each.source, written, each.state, "; ".join(each.notes)))
