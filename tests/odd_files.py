@@ -29,8 +29,6 @@ MODES = (
 # PIL only writes the first two; the others are refused: see images.py.
 NO_READER = {"PDF", "PALM", "EPS", "ICNS", "BLP"}
 LARGE = (13000, 10000)  # nearly as large as pictures may be
-_KNOWN = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "GIF": ".gif", "WEBP": ".webp"}
-_KNOWN |= {"BMP": ".bmp", "PPM": ".ppm", "AVIF": ".avif", "HEIF": ".heic"}
 _ORIENTATION = 0x112
 
 Image.init()
@@ -38,6 +36,9 @@ with suppress(ImportError):
     from pillow_heif import register_heif_opener
 
     register_heif_opener()
+_KNOWN = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "GIF": ".gif", "WEBP": ".webp"}
+_KNOWN |= {"BMP": ".bmp", "PPM": ".ppm", "AVIF": ".avif", "HEIF": ".heic"}
+_KNOWN = {format: ending for format, ending in _KNOWN.items() if format in Image.SAVE}
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
@@ -369,12 +370,13 @@ def _flipped(content: bytes, flips: int, seed: int) -> bytes:
 
 
 def write(folder: Path, files: Files) -> list[str]:
-    """The names that the file system takes: some do not allow all bytes."""
+    """The names that the file system takes: some disks want UTF-8, or find "a" in "A"."""
     names = []
     for name, content in files:
         with suppress(OSError):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
+            with open(folder / name, "xb") as file:
+                file.write(content)
             names.append(name)
     return names
 

@@ -3,7 +3,7 @@
 import copy
 import errno
 import json
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -19,7 +19,17 @@ from torch.nn.functional import interpolate
 from colourgan import exports
 from colourgan.color import AB_SCALE
 from colourgan.errors import RunError, UsageError
-from colourgan.exports import OPSET, to_exported_program, to_onnx, to_torchscript
+from colourgan.exports import (
+    LIMIT,
+    OPSET,
+    int8,
+    to_exported_program,
+    to_onnx,
+    to_onnx_int8,
+    to_torchscript,
+)
+from colourgan.exports import onnx as onnx_exports
+from colourgan.exports.common import DECODING
 from colourgan.generators import described, dynamic_unet, pix2pix_unet
 from colourgan.models import load_model, model_file, save_model
 
@@ -91,7 +101,7 @@ GENERATORS = {
     "resnet18": lambda: trained("resnet18", self_attention=True, **SMALL),
     "mobilenet_v2": lambda: trained("mobilenet_v2", **SMALL),
     "efficientnet_lite0": lambda: trained("efficientnet_lite0", **SMALL),
-    "bins": lambda: trained("efficientnet_lite0", bins=True, **{**SMALL, "encoder_stages": 3}),
+    "bins": lambda: trained("efficientnet_lite0", bins=True, **SMALL),
     "timm": lambda: trained("timm:convnext_atto", **SMALL),
     "pix2pix": lambda: stepped(pix2pix_unet(32, 4, init="kaiming")),
 }
@@ -224,8 +234,8 @@ def test_what_torch_cannot_export_is_refused_in_one_line(write, pix2pix, tmp_pat
 
 
 def test_other_colors_are_refused(pix2pix, tmp_path, monkeypatch):
-    runtime = exports._onnx_runtime
-    monkeypatch.setattr(exports, "_onnx_runtime", lambda *a: lambda L: runtime(*a)(L) + 2e-4)
+    runtime = onnx_exports.onnx_runtime
+    monkeypatch.setattr(onnx_exports, "onnx_runtime", lambda *a: lambda L: runtime(*a)(L) + 2e-4)
     assert "its colors would be others than torch's" in refused(to_onnx, pix2pix, tmp_path)
 
 
@@ -237,7 +247,7 @@ def refused(write, generator, folder):
 
 
 def test_without_its_packages_onnx_says_how_to_get_them(pix2pix, tmp_path, monkeypatch):
-    monkeypatch.setattr(exports, "find_spec", lambda name: name == "onnxruntime")
+    monkeypatch.setattr(onnx_exports, "find_spec", lambda name: name == "onnxruntime")
     assert refused(to_onnx, pix2pix, tmp_path) == (
         "an ONNX model needs onnx and onnxscript to be written: pip install 'colourgan[train]'"
     )
@@ -251,16 +261,47 @@ def test_a_full_disk_leaves_what_was_there(write, pix2pix, tmp_path, monkeypatch
 
     path = tmp_path / "model"
     path.write_text("before")
+    monkeypatch.setattr(onnx_exports, "onnx_bytes", lambda *arguments: b"a model")
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(RunError, match="no space left to write"):
         write(pix2pix, path)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
+# 8 bits
+
+
+def test_int8_shows_nowhere_and_is_smaller(tmp_path):
+    model = exported("timm")
+    to_onnx_int8(model.generator, tmp_path / "model.onnx", pictures(4))
+    content = (tmp_path / "model.onnx").read_bytes()
+    session = session_of(content)
+    told = metadata_of(session)
+    found = told.pop("int8")
+    assert told == metadata_of(model.session)
+    assert found["delta_e"] <= LIMIT and found["in_float"] <= found["convolutions"] / 2
+    assert len(content) < 0.6 * len(model.files[0])
+    graph = onnx.load_from_string(content)
+    onnx.checker.check_model(graph)
+    assert {each.domain for each in graph.opset_import} == {""}
+    for size in SIZES:
+        L = pictures(*size)
+        change = np.abs(running(session)(L) - running(model.session)(L)) * AB_SCALE
+        assert 1e-4 < change.mean() < 1.5
+
+
+def test_int8_is_refused_where_it_shows(pix2pix, tmp_path, monkeypatch):
+    monkeypatch.setattr(int8, "LIMIT", 0.0)
+    message = refused(partial(to_onnx_int8, L=pictures(2)), pix2pix, tmp_path)
+    assert "generator pix2pix_unet does not compute with 8 bits" in message
+
+
 # The command
 
 
-@pytest.mark.parametrize("to, ending", [("onnx", ".onnx"), ("torch-export", ".pt2")])
+@pytest.mark.parametrize(
+    "to, ending", [("onnx", ".onnx"), ("onnx-int8", ".onnx"), ("torch-export", ".pt2")]
+)
 def test_the_command_prints_one_line(to, ending, pix2pix, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     save_model(pix2pix, "mine.safetensors")
@@ -272,6 +313,11 @@ def test_the_command_prints_one_line(to, ending, pix2pix, tmp_path, monkeypatch,
     assert Path(f"mine{ending}").read_bytes() == before
 
 
+def test_photographs_are_for_int8_alone(monkeypatch, capsys):
+    assert call(monkeypatch, "export", "packaged", "--to", "onnx", "--data", "sample") == 2
+    assert "--data has no effect without --to onnx-int8" in capsys.readouterr().err
+
+
 # The packaged model
 
 
@@ -281,7 +327,7 @@ def test_the_packaged_onnx_model_is_the_packaged_model():
     assert file.stat().st_size < 7.5e6
     session = session_of(file)
     same(running(session), generator, (1, 128, 128), (2, 77, 131), (1, 16, 240))
-    decoding = {name: getattr(generator.classes, name).item() for name in exports.DECODING}
+    decoding = {name: getattr(generator.classes, name).item() for name in DECODING}
     assert metadata_of(session) == {
         **described(generator), "decoding": decoding, "opset": OPSET,
     }  # fmt: skip

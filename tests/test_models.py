@@ -303,7 +303,7 @@ def test_an_exported_learner_without_pictures_says_how_to_get_some(resnet20, tmp
 def test_export_without_a_format_names_the_choices(model):
     with pytest.raises(UsageError) as error:
         export(model)
-    choices = "fastai, safetensors, torchscript, onnx or torch-export"
+    choices = "fastai, safetensors, torchscript, onnx, onnx-int8 or torch-export"
     assert str(error.value) == f"no format named: choose --to {choices}"
 
 

@@ -220,17 +220,25 @@ def _through_pipe(
 def export(
     model: Annotated[Path, Argument(help="A run folder or model file.")],
     to: Annotated[
-        str | None, Option(help="Format: fastai, safetensors, torchscript, onnx or torch-export.")
+        str | None,
+        Option(
+            help="Format: fastai, safetensors, torchscript, onnx, onnx-int8 (8 bits where they do "
+            "not show) or torch-export."
+        ),
     ] = None,
     out: Annotated[
         Path | None, Option(help="File to write. [default: named after the model, in this folder]")
+    ] = None,
+    data: Annotated[
+        str | None,
+        Option(help="Photographs to calibrate onnx-int8 on: a name or folder. [default: sample]"),
     ] = None,
     trust_pickle: TrustPickle = False,
 ) -> None:
     """Write a model for fastai or another runtime: TorchScript, ONNX, an exported program."""
     from colourgan.learners import export
 
-    done("exported", export(model, to, out, trust_pickle))
+    done("exported", export(model, to, out, trust_pickle, data))
 
 
 def list_names(

@@ -2,7 +2,8 @@
 
 import copy
 import json
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from colourgan.color import to_lab
 from colourgan.exports.common import copied, first_line, quiet, refused
-from colourgan.exports.onnx import onnx_bytes, onnx_runtime
+from colourgan.exports.onnx import onnx_bytes, onnx_runtime, onnx_session
 from colourgan.files import replacing
 from colourgan.metrics import METRICS, Colors
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 LIMIT = 0.5  # CIEDE2000, mean over pixels, of the float model's colors; 1 is about visible
 _RANKING = 8  # pictures that the convolutions are ranked by
+_STEPS = 16  # in which convolutions go back to float
 
 
 @torch.no_grad()
@@ -30,10 +32,10 @@ def to_onnx_int8(generator: nn.Module, path: Path | str, L: Tensor) -> None:
 
     L: (N, 1, H, W) in network units, lightness of such pictures as it will see: the ranges of
     activations are theirs, and the mean CIEDE2000 difference from the float model's colors is
-    measured on them. The convolutions whose integers change the colors most stay in float, as few
-    (0, 1, 2, 4, 8, …) as keep the difference within LIMIT. The metadata tell both under "int8":
-    {"convolutions", "in_float", "delta_e"}. Raises UsageError, and writes nothing, as `to_onnx`
-    does, or if that takes more than half of the convolutions.
+    measured on them. The convolutions whose integers change the colors most, for the work that they
+    save, stay in float: as few as keep the difference within LIMIT. The metadata tell both under
+    "int8": {"convolutions", "in_float", "delta_e"}. Raises UsageError, and writes nothing, as
+    `to_onnx` does, or if half of the convolutions in float are not enough.
     """
     generator = copied(generator)
     content = onnx_bytes(generator)
@@ -57,29 +59,42 @@ def _quantized(content: bytes, L: Tensor) -> tuple[bytes, dict]:
     wanted = onnx_runtime(content)(L)
     with TemporaryDirectory() as folder:
         model, ranges = _calibrated(content, L, Path(folder))
-    names = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    work = _multiplications(model, L[:1])
+    few = slice(None, None, -(-len(L) // _RANKING))
 
-    def delta_e(convolutions: Iterable[str], count: int) -> tuple[bytes, float]:
-        found = _in_integers(model, ranges, list(convolutions))
-        return found, _difference(onnx_runtime(found), L[:count], wanted[:count])
+    def delta_e(convolutions: list[str], some: slice) -> tuple[bytes, float]:
+        found = _in_integers(model, ranges, convolutions)
+        return found, _difference(onnx_runtime(found), L[some], wanted[some])
 
-    alone = {name: delta_e([name], _RANKING)[1] for name in names}
-    harmless = sorted(names, key=alone.get)
-    in_float = 0
-    while True:
-        found, change = delta_e(harmless[: len(names) - in_float], len(L))
-        more = 2 * in_float or 1
-        if change <= LIMIT or more > len(names) / 2:
+    order = sorted(work, key=lambda name: delta_e([name], few)[1] / work[name])
+    for in_float in range(0, len(order) // 2 + 1, max(1, len(order) // _STEPS)):
+        found, change = delta_e(order[: len(order) - in_float], slice(None))
+        if change <= LIMIT:
             break
-        in_float = more
-    told = {"convolutions": len(names), "in_float": in_float, "delta_e": round(change, 4)}
+    told = {"convolutions": len(order), "in_float": in_float, "delta_e": round(change, 4)}
     return _described(found, content, told), told
+
+
+def _multiplications(model: "ModelProto", L: Tensor) -> dict[str, int]:
+    """What each convolution, by name, multiplies for L."""
+    from onnx.helper import make_empty_tensor_value_info
+
+    convolutions = {node.name: node for node in model.graph.node if node.op_type == "Conv"}
+    weights = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    shown = copy.deepcopy(model)
+    outputs = [node.output[0] for node in convolutions.values()]
+    shown.graph.output.extend(map(make_empty_tensor_value_info, outputs))
+    features = onnx_session(shown.SerializeToString()).run(outputs, {"L": L.numpy()})
+    return {
+        name: weights[node.input[1]] * math.prod(feature.shape[2:])
+        for (name, node), feature in zip(convolutions.items(), features, strict=True)
+    }
 
 
 def _calibrated(content: bytes, L: Tensor, folder: Path) -> tuple["ModelProto", "TensorsData"]:
     """The model with batch norm folded into its convolutions, and the ranges of its activations."""
     import onnx
-    from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
+    from onnxruntime import GraphOptimizationLevel, set_default_logger_severity
     from onnxruntime.quantization import CalibrationDataReader, create_calibrator
 
     class Pictures(CalibrationDataReader):
@@ -89,14 +104,17 @@ def _calibrated(content: bytes, L: Tensor, folder: Path) -> tuple["ModelProto", 
         def get_next(self) -> dict | None:
             return next(self.pictures, None)
 
-    options = SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(folder / "folded.onnx")
-    InferenceSession(content, options, ["CPUExecutionProvider"])
-    calibrator = create_calibrator(
-        folder / "folded.onnx", ["Conv"], augmented_model_path=str(folder / "augmented.onnx")
-    )
+    onnx_session(
+        content, optimized_model_filepath=str(folder / "folded.onnx"),
+        graph_optimization_level=GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    )  # fmt: skip
+    set_default_logger_severity(4)  # the calibrator's session has no options of its own
+    try:
+        calibrator = create_calibrator(
+            folder / "folded.onnx", ["Conv"], augmented_model_path=str(folder / "augmented.onnx")
+        )
+    finally:
+        set_default_logger_severity(2)
     calibrator.collect_data(Pictures())
     return onnx.load(folder / "folded.onnx"), calibrator.compute_data()
 

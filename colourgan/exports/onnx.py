@@ -26,6 +26,7 @@ from colourgan.files import replacing
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from onnxruntime import InferenceSession
 
 OPSET = 18  # of ONNX: the one that torch's exporter writes natively; runtimes read it since 2023
 _IN_PLACE = ("relu_", "hardtanh_", "hardswish_", "hardsigmoid_", "silu_")
@@ -157,9 +158,16 @@ def _store_in_half(model: "ModelProto") -> None:
 
 def onnx_runtime(content: bytes) -> Callable[[Tensor], Tensor]:
     """An ONNX model as a function of L."""
+    session = onnx_session(content)
+    return lambda L: torch.from_numpy(session.run(["ab"], {"L": L.numpy()})[0])
+
+
+def onnx_session(content: bytes, **options) -> "InferenceSession":
+    """An ONNX model in ONNX Runtime; options: attributes of its SessionOptions."""
     from onnxruntime import InferenceSession, SessionOptions
 
-    options = SessionOptions()
-    options.log_severity_level = 4  # it writes to stderr by itself; errors are raised
-    session = InferenceSession(content, options, ["CPUExecutionProvider"])
-    return lambda L: torch.from_numpy(session.run(["ab"], {"L": L.numpy()})[0])
+    chosen = SessionOptions()
+    chosen.log_severity_level = 4  # it writes to stderr by itself; errors are raised
+    for name, value in options.items():
+        setattr(chosen, name, value)
+    return InferenceSession(content, chosen, ["CPUExecutionProvider"])

@@ -51,7 +51,8 @@ class Pix2PixUnet(nn.Module):
 
     def forward(self, L: Tensor) -> Tensor:
         x, skips = L, []
-        below, right = -L.shape[-2] % self.size, -L.shape[-1] % self.size
+        # Not -n % size: torch.export halves a multiple of an unknown size sooner than a remainder.
+        below, right = ((n + self.size - 1) // self.size * self.size - n for n in L.shape[-2:])
         # Always extending, which may be by nothing, is safe for every size to come.
         if recorded() or below or right:
             x = F.pad(x, (0, right, 0, below), mode="replicate")
