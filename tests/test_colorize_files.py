@@ -391,6 +391,8 @@ def test_a_full_disk_ends_the_run_and_leaves_whole_files(jobs, folder, monkeypat
 
 def test_an_interrupted_run_reports_and_goes_on(folder, call, monkeypatch):
     put(*(f"in/{name}.jpg" for name in "abcdef"))
+    # Shells have jobs in the background ignore it, and Python keeps to that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     predict, calls = OnnxRuntime.__call__, []
 
     def interrupted(runtime, L):
