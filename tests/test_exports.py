@@ -99,8 +99,6 @@ def pix2pix():
 GENERATORS = {
     "resnet20": lambda: trained("resnet20"),
     "resnet18": lambda: trained("resnet18", self_attention=True, **SMALL),
-    "mobilenet_v2": lambda: trained("mobilenet_v2", **SMALL),
-    "efficientnet_lite0": lambda: trained("efficientnet_lite0", **SMALL),
     "bins": lambda: trained("efficientnet_lite0", bins=True, **SMALL),
     "timm": lambda: trained("timm:convnext_atto", **SMALL),
     "pix2pix": lambda: stepped(pix2pix_unet(32, 4, init="kaiming")),
