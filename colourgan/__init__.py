@@ -10,6 +10,7 @@ The layers; a module imports only from lower ones:
        lab, color      RGB ↔ Lab and its scaling: on arrays, on tensors
        images, pictures  any picture in; a photograph as colorizing needs it
        upsampling      color of low resolution at full resolution, along the edges of lightness
+       hints           colors that a person sets, and how they spread
        sheets          pictures in rows and columns, titled
        decoding, bins  color as classes
        initializations  the weights a network starts from

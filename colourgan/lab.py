@@ -41,6 +41,13 @@ def lightness(pixels: np.ndarray) -> np.ndarray:
     return _lightness(luminance)
 
 
+def ab(pixels: np.ndarray) -> np.ndarray:
+    """ab (2, H, W) float32, network-scaled, of sRGB pixels (H, W, 3), uint8."""
+    linear = _LINEAR[pixels]
+    x, y, z = (_f(linear @ np.array(weights, np.float32)) for weights in TO_XYZ)
+    return np.stack((500 * (x - y), 200 * (y - z))) / np.float32(AB_SCALE)
+
+
 def to_rgb(L: np.ndarray, ab: np.ndarray) -> np.ndarray:
     """sRGB (H, W, 3) float32 in [0, 1]; colors outside sRGB are clamped channel by channel.
 
@@ -72,10 +79,13 @@ def to_bytes(rgb: np.ndarray) -> np.ndarray:
 
 
 def _lightness(luminance: np.ndarray) -> np.ndarray:
-    f = np.cbrt(luminance)
-    dark = luminance <= F_KNEE
-    np.copyto(f, luminance * np.float32(F_SLOPE) + np.float32(F_OFFSET), where=dark)
-    return f * np.float32(116 / 50) - np.float32(66 / 50)
+    return _f(luminance) * np.float32(116 / 50) - np.float32(66 / 50)
+
+
+def _f(light: np.ndarray) -> np.ndarray:
+    f = np.cbrt(light)
+    np.copyto(f, light * np.float32(F_SLOPE) + np.float32(F_OFFSET), where=light <= F_KNEE)
+    return f
 
 
 def _f_inverse(f: np.ndarray) -> np.ndarray:

@@ -111,6 +111,13 @@ def colorize(
         float | None,
         Option(help="How far rare colors count, 0 to 1, bins only. [default: the model's]"),
     ] = None,
+    hint: Annotated[
+        list[str] | None,
+        Option(
+            help="x,y,color: the color that the pixel x to the right and y down is meant to have, "
+            "such as 120,80,#8b0000, or keep; it spreads. Repeatable; for one picture."
+        ),
+    ] = None,
     samples: Annotated[
         int | None,
         Option(help="Samples per picture, dropout on. [default: one, dropout off]"),
@@ -140,6 +147,9 @@ def colorize(
 ) -> None:
     """Color pictures of any size and kind, at full resolution, in their own format."""
     from colourgan.colorize import Colorizer, colorize_files, colorize_sheet, failures
+    from colourgan.hints import parse_hint
+
+    hints = [parse_hint(each) for each in hint or ()]
 
     def colorizer() -> Colorizer:
         return Colorizer(
@@ -154,12 +164,12 @@ def colorize(
         }  # fmt: skip
         if given := [name for name, value in needs_files.items() if value]:
             raise UsageError(f"{given[0]} is for files: it cannot be used with -")
-        _through_pipe(inputs, out, colorizer, format, jpeg_quality, side_by_side, overwrite)
+        _through_pipe(inputs, out, colorizer, format, jpeg_quality, side_by_side, overwrite, hints)
         return
     outcomes = colorize_files(
         inputs, colorizer(), out or "colored", format=format, jpeg_quality=jpeg_quality,
         side_by_side=side_by_side, samples=samples, seed=seed, overwrite=overwrite,
-        skip_existing=skip_existing, report=report, jobs=jobs,
+        skip_existing=skip_existing, report=report, jobs=jobs, hints=hints,
     )  # fmt: skip
     written = [path for each in outcomes if each.state == "colored" for path in each.written]
     failed = failures(outcomes)
@@ -181,6 +191,7 @@ def _through_pipe(
     jpeg_quality: int,
     side_by_side: bool,
     overwrite: bool,
+    hints: list,
 ) -> None:
     """One picture, from stdin or to stdout or both."""
     from colourgan.colorize import colorize_bytes
@@ -205,8 +216,9 @@ def _through_pipe(
     if format is None and to is not None:
         format = to.suffix[1:]
     content, notes = colorize_bytes(
-        data, colorizer(), format=format, jpeg_quality=jpeg_quality, side_by_side=side_by_side
-    )
+        data, colorizer(), format=format, jpeg_quality=jpeg_quality, side_by_side=side_by_side,
+        hints=hints,
+    )  # fmt: skip
     for note in notes:
         print(f"{shown(inputs[0])}: {note}", file=sys.stderr)
     if to is None:

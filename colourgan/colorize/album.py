@@ -4,7 +4,7 @@ import csv
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from colourgan.colorize.formats import QUALITY, encoded, format_named, format_re
 from colourgan.colorize.inputs import Task, tasks
 from colourgan.errors import DiskFull, RunError, UsageError
 from colourgan.files import remove_parts, replacing, shown
+from colourgan.hints import Hint
 from colourgan.images import pixels_of, read_rgb
 from colourgan.pictures import Picture
 from colourgan.sheets import sheet
@@ -64,6 +65,7 @@ def colorize_files(
     skip_existing: bool = False,
     report: Path | str | None = None,
     jobs: int | None = None,
+    hints: Sequence[Hint] = (),
     progress: bool = True,
 ) -> list[Outcome]:
     """Colors files, folders and patterns of files; what became of each picture, in order.
@@ -74,7 +76,7 @@ def colorize_files(
     seed: see `Colorizer.samples`. skip_existing: files that are there are left as they are. report:
     a CSV file with a line for each picture, written even if the run is stopped. jobs: pictures at a
     time, by default one a core, at most 8; memory holds 32 megapixels of them, or a single larger
-    one.
+    one. hints: of a single picture, the colors that its pixels are meant to have.
 
     A picture that cannot be read or written does not stop the others; `failures` sums them up.
     Raises UsageError before any work as `tasks` and `Colorizer.samples` do, and for wrong values;
@@ -89,6 +91,8 @@ def colorize_files(
         inputs, Path(out), format=format, samples=samples or 1, overwrite=overwrite,
         skip_existing=skip_existing,
     )  # fmt: skip
+    if hints and len(planned) > 1:
+        raise UsageError(f"--hint is for one picture, and these are {len(planned)}")
     if report:
         _check_report(Path(report), planned)
     for folder in {target.parent for task in planned for target in task.targets}:
@@ -101,12 +105,14 @@ def colorize_files(
         try:
             with room.for_pixels(pixels_of(task.source)):
                 return _colored(
-                    task, colorizer, samples, seed, side_by_side, jpeg_quality, skip_existing
+                    task, colorizer, samples, seed, side_by_side, jpeg_quality, skip_existing, hints
                 )
         except DiskFull:
             raise
         # Whatever is wrong with one picture, memory for it included, the others are colored.
         except Exception as error:
+            if hints and isinstance(error, UsageError):  # one outside of the only picture
+                raise
             _log.debug("%s", shown(task.source), exc_info=True)
             said = f"cannot color {shown(task.source)}: {type(error).__name__}: {error}"
             said = str(error) if isinstance(error, RunError) else said
@@ -142,6 +148,7 @@ def colorize_bytes(
     format: str | None = None,
     jpeg_quality: int = QUALITY,
     side_by_side: bool = False,
+    hints: Sequence[Hint] = (),
 ) -> tuple[bytes, tuple[str, ...]]:
     """A file's bytes → those of its colored copy, and notes; options as for `colorize_files`.
 
@@ -150,7 +157,7 @@ def colorize_bytes(
     _check_quality(jpeg_quality)
     wanted = format and format_named(format)
     picture = Picture(BytesIO(data))
-    image = colorizer(picture)
+    image = colorizer(picture, hints)
     if side_by_side:
         image = beside(grey_copy(picture), image)
     content, notes = encoded(
@@ -209,14 +216,15 @@ def _colored(
     side_by_side: bool,
     quality: int,
     skip_existing: bool,
+    hints: Sequence[Hint],
 ) -> Outcome:
     picture = Picture(task.source)
     notes, metadata, spread = dict.fromkeys(picture.notes), picture.metadata, None
     grey = grey_copy(picture) if side_by_side else None
     if samples is None:
-        images = iter([colorizer(picture)])
+        images = iter([colorizer(picture, hints)])
     else:
-        images, spread = colorizer.samples(picture, samples, seed)
+        images, spread = colorizer.samples(picture, samples, seed, hints)
     del picture  # some writers need its memory
     for image, target in zip(images, task.targets, strict=True):
         if skip_existing and target.exists():  # of several samples, as the others are missing

@@ -1,7 +1,7 @@
 """A function from pictures to the same pictures in color."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +10,7 @@ from PIL import Image
 
 from colourgan import lab
 from colourgan.errors import UsageError
+from colourgan.hints import Hint, as_hint, change, grid_size
 from colourgan.images import Source, strips
 from colourgan.pictures import Picture
 from colourgan.runtimes import PACKAGED, open_runtime
@@ -90,21 +91,34 @@ class Colorizer:
         self.quality, self.saturation = QUALITIES[quality], saturation
 
     def __call__(
-        self, pictures: Source | Picture | Sequence[Source | Picture]
+        self,
+        pictures: Source | Picture | Sequence[Source | Picture],
+        hints: Iterable[Hint | Sequence] = (),
     ) -> Image.Image | list[Image.Image]:
         """A picture in color for a picture, a list of them for a list.
 
         A picture: a path, a PIL image, an array (H, W) or (H, W, 3), uint8 or in [0, 1], or a
         Picture. It comes back in full resolution with its own lightness, as mode "RGB", or "RGBA"
-        if it has alpha. Pictures of like shapes in a list go through the network together. Raises
-        RunError if one cannot be read, UsageError for what is no picture.
+        if it has alpha. Pictures of like shapes in a list go through the network together. hints:
+        of a single picture, the colors (x, y, color) that its pixels are meant to have, see
+        `colourgan.hints.as_hint`. Raises RunError if one cannot be read, UsageError for what is no
+        picture or no hint.
         """
         if not isinstance(pictures, list | tuple):
-            return self([pictures])[0]
+            picture = pictures if isinstance(pictures, Picture) else Picture(pictures)
+            return self.colored(picture, *self.predict([picture]), hints)
+        if hints:
+            raise UsageError("hints are for a single picture")
         opened = [each if isinstance(each, Picture) else Picture(each) for each in pictures]
         return [self.colored(*each) for each in zip(opened, self.predict(opened), strict=True)]
 
-    def samples(self, picture: Source | Picture, count: int, seed: int = 0) -> Samples:
+    def samples(
+        self,
+        picture: Source | Picture,
+        count: int,
+        seed: int = 0,
+        hints: Iterable[Hint | Sequence] = (),
+    ) -> Samples:
         """`count` colorizations that differ by the generator's dropout, which is on for them.
 
         Every picture starts from `seed` anew, so its k-th sample is the same on the same machine
@@ -116,7 +130,8 @@ class Colorizer:
         height, width = working_size(opened.height, opened.width, self.working_size)
         L = opened.resized_lightness(height, width)[None, None]
         ab = self.runtime.samples(L, count, seed)
-        images = (self.colored(opened, one) for one in ab)
+        hints = list(hints)
+        images = (self.colored(opened, one, hints) for one in ab)
         return Samples(images, spread(ab) if count > 1 else None)
 
     def check_samples(self, count: int) -> None:
@@ -143,19 +158,29 @@ class Colorizer:
                         found[i].append(ab)
         return [self.quality.factor * _mean_of(each) for each in found]
 
-    def colored(self, picture: Picture, ab: np.ndarray) -> Image.Image:
+    def colored(
+        self, picture: Picture, ab: np.ndarray, hints: Iterable[Hint | Sequence] = ()
+    ) -> Image.Image:
         """The picture at full resolution in the colors ab (2, h, w), network-scaled, of any size.
 
-        A few rows at a time: besides the picture and its colored copy, memory is constant.
+        hints: as for a call. A few rows at a time: besides the picture and its colored copy, memory
+        is constant. Raises UsageError for what is no hint.
         """
-        height, width = picture.height, picture.width
-        guide = picture.resized_lightness(*guide_size(height, width, min(ab.shape[1:])))
-        enlarged = Enlarged(ab * np.float32(self.saturation), guide, (height, width))
+        height, width = size = picture.height, picture.width
+        ab = ab * np.float32(self.saturation)
+        predicted, changed = _enlarged(picture, ab, size), None
+        if given := [as_hint(each) for each in hints]:
+            grid = grid_size(*size)
+            L = picture.resized_lightness(*grid)
+            shown = _enlarged(picture, ab, grid).rows(slice(0, grid[0]), L)
+            changed = _enlarged(picture, change(given, size, L, shown), size)
         image = Image.new("RGB", (width, height))
         for rows in strips(height, width):
             L = picture.lightness(rows)
-            rgb = lab.to_rgb(L, enlarged.rows(rows, L))
-            image.paste(Image.fromarray(lab.to_bytes(rgb)), (0, rows.start))
+            colors = predicted.rows(rows, L)
+            if changed:
+                colors += changed.rows(rows, L)
+            image.paste(Image.fromarray(lab.to_bytes(lab.to_rgb(L, colors))), (0, rows.start))
         if picture.alpha is not None:
             image.putalpha(picture.alpha)
         return image
@@ -166,6 +191,11 @@ class Colorizer:
         if self.quality.mirrored:
             ab = (ab + self.runtime(np.ascontiguousarray(L[..., ::-1]))[..., ::-1]) / 2
         return ab
+
+
+def _enlarged(picture: Picture, ab: np.ndarray, size: tuple[int, int]) -> Enlarged:
+    guide = guide_size(picture.height, picture.width, min(ab.shape[1:]))
+    return Enlarged(ab, picture.resized_lightness(*guide), size)
 
 
 def grey_copy(picture: Picture) -> Image.Image:
