@@ -1,10 +1,9 @@
 """Colors that a person sets at points of a picture, and how they spread from there.
 
-A hint changes the predicted color of what lies there: the change spreads as color does in Levin,
-Lischinski and Weiss, "Colorization using Optimization", SIGGRAPH 2004, between neighbors of like
-lightness. Their optimization is on top of the prediction instead of a further input of the network,
-so that every model takes hints, those of others and those in ONNX too, and none is trained anew.
-bench/hints.py measures what hints bring.
+A hint's color takes the place of the predicted one where it spreads, as in Levin, Lischinski and
+Weiss, "Colorization using Optimization", SIGGRAPH 2004: between neighbors of like lightness. Their
+optimization on top of the prediction, not a further input of the network: so every model takes
+hints, ONNX files of others too, and none is trained anew. bench/hints.py measures what hints bring.
 """
 
 import math
@@ -18,9 +17,9 @@ from colourgan import lab
 from colourgan.errors import UsageError
 
 KEEP = "keep"
-PIXELS = 36_000  # of the grid that changes spread on: 160 × 225; its equations take 0.5 s
+PIXELS = 36_000  # of the grid that colors spread on: 160 × 225; its equations take 0.5 s
 # Chosen with bench/hints.py. How much lightness (in CIE units) two neighbors may differ in before
-# the change stops between them, and how little the prediction counts against a change.
+# the color stops between them, and how little the prediction counts against it.
 _DEVIATION, _PREDICTION = 2.0, 1e-8
 _NEVER = 1e-4  # what is left of the bond of two neighbors that differ: no region is cut off
 _ALIKE = 1e-4  # share of a hint's own weight that stands for how exact it is
@@ -40,7 +39,7 @@ def parse_hint(text: str) -> Hint:
     """A hint from "x,y,color": a color as CSS writes it, or "keep"; UsageError for another text."""
     try:
         x, y, color = text.split(",", 2)
-        return as_hint((float(x), float(y), color))
+        return as_hint((float(x), float(y), color.strip()))
     except ValueError as error:  # UsageError, too
         reason = f" ({error})" if isinstance(error, UsageError) else ""
         raise UsageError(
@@ -68,7 +67,7 @@ def _rgb(color) -> tuple[int, int, int] | None:
     if color is None or color == KEEP:
         return None
     try:
-        rgb = ImageColor.getrgb(color.strip()) if isinstance(color, str) else color
+        rgb = ImageColor.getrgb(color) if isinstance(color, str) else color
         red, green, blue = (int(value) for value in rgb[:3])
     except (TypeError, ValueError):
         raise UsageError(f"unknown color {color!r}") from None
@@ -78,7 +77,7 @@ def _rgb(color) -> tuple[int, int, int] | None:
 
 
 def grid_size(height: int, width: int) -> tuple[int, int]:
-    """(height, width) of the grid that changes of a picture spread on: at most PIXELS in all."""
+    """(height, width) of the grid that colors spread on in a picture: at most PIXELS in all."""
     scale = min(1, math.sqrt(PIXELS / (height * width)))
     shorter = max(1, math.floor(min(height, width) * scale))
     longer = min(math.floor(max(height, width) * scale), PIXELS // shorter)
@@ -94,21 +93,30 @@ def change(
     predicted color on the grid, network-scaled. Of two hints in one cell of the grid the later
     counts. Raises UsageError for a hint outside of the picture.
     """
-    wanted: dict[int, np.ndarray] = {}
+    wanted: dict[int, tuple[int, int, int] | None] = {}
     for hint in hints:
         cell = _cell(hint, size, L.shape)
-        own = ab.reshape(2, -1)[:, cell]
-        color = own if hint.color is None else _ab(hint.color)
         wanted.pop(cell, None)
-        wanted[cell] = color - own
-    cells, changes = list(wanted), np.array(list(wanted.values()))
+        wanted[cell] = hint.color
+    found, shares = np.zeros_like(ab), _shares(L, list(wanted))
+    for share, color in zip(shares, wanted.values(), strict=True):
+        if color is not None:
+            found += share * (_ab(color) - ab)
+    return found
+
+
+def _shares(L: np.ndarray, cells: list[int]) -> np.ndarray:
+    """How much each pixel takes of the color of each cell: (cells, h, w) float32 in [0, 1].
+
+    1 at its own cell and 0 at the others'; together at most 1, the rest is the prediction's.
+    """
     spreading = _spreading(L, cells)
     together = spreading[cells]
     together[np.diag_indices(len(cells))] *= 1 + _ALIKE
-    found = spreading @ np.linalg.solve(together, changes)
-    # Between hints of different colors the solution can swing beyond them.
-    found = found.clip(np.minimum(changes.min(0), 0), np.maximum(changes.max(0), 0))
-    return found.T.reshape(ab.shape).astype(np.float32)
+    # Between unlike hints the solution swings beyond them.
+    shares = (spreading @ np.linalg.inv(together)).clip(0, 1)
+    shares /= np.maximum(shares.sum(1, keepdims=True), 1)
+    return shares.T.reshape(len(cells), *L.shape).astype(np.float32)
 
 
 def _cell(hint: Hint, size: tuple[int, int], grid: tuple[int, int]) -> int:
@@ -121,15 +129,15 @@ def _cell(hint: Hint, size: tuple[int, int], grid: tuple[int, int]) -> int:
 
 
 def _ab(color: tuple[int, int, int]) -> np.ndarray:
-    return lab.ab(np.array([[color]], np.uint8))[:, 0, 0]
+    return lab.ab(np.array([[color]], np.uint8))
 
 
 def _spreading(L: np.ndarray, cells: list[int]) -> np.ndarray:
-    """For each of these cells, how a change of it spreads: (h · w, cells) float64.
+    """For each of these cells, how a value spreads from it: (h · w, cells) float64.
 
     Columns of (AᵀA + λ)⁻¹, where A takes from each pixel the mean of its 8 neighbors, weighted by
-    how alike their lightness is (Levin et al., equation 1), and λ holds on to the prediction. With
-    the right shares of them a change is what it should be at the cells, and the least elsewhere.
+    how alike their lightness is (Levin et al., equation 1), and λ holds on to the prediction. Their
+    combinations are what costs least for the values that they have at the cells.
     """
     from scipy import sparse
     from scipy.sparse.linalg import splu

@@ -135,7 +135,7 @@ def test_of_a_large_change_little_is_left_far_away():
         (" 12 , 30.5 , #0080ff ", Hint(12, 30.5, (0, 128, 255))),
         ("0,0,rgb(1, 2, 3)", Hint(0, 0, (1, 2, 3))),
         ("1,2,hsl(0,100%,50%)", Hint(1, 2, (255, 0, 0))),
-        ("1,2,keep", Hint(1, 2, None)),
+        ("1,2, keep", Hint(1, 2, None)),
     ],
 )
 def test_hints_are_read(text, hint):
