@@ -1,13 +1,13 @@
 """The twelve photographs that README and the page open with: python bench/gallery.py HISTORICAL
 
-Which twelve was decided before they were colored, and none was exchanged since: all photographs of
-people, animals, things and places in the packages that colourgan trains with, and five historical
-ones, as far as their license allows showing them: public domain or CC0. No model of this project
-was trained on one of them.
+Seven photographs of people, an animal, things and the sky out of the packages that colourgan trains
+with, and five historical ones; all are in the public domain or CC0, and no model in the package was
+trained on one. Which twelve was settled before the picture was drawn and stays so, whatever a model
+makes of them: good and bad results alike.
 
 HISTORICAL is a folder with the five, by the names below; the packages bring the others. Each is
 verified by its SHA-256, made smaller into colourgan/page/gallery/, and colored as `colourgan
-colorize` does, into nbs/images/gallery.jpg, good and bad alike. Prints, for those whose true colors
+colorize` does, into nbs/images/gallery.jpg. Prints, for those whose true colors
 are known, the mean error of a and b beside that of grey.
 """
 
@@ -25,12 +25,13 @@ from colourgan.colorize import Colorizer
 from colourgan.colorize.colorizer import grey_copy
 from colourgan.files import file_hash, replacing
 from colourgan.images import read_rgb
+from colourgan.page.examples import halves
 from colourgan.pictures import Picture
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "colourgan" / "page" / "gallery"
 PICTURE = ROOT / "nbs" / "images" / "gallery.jpg"
-SIDE, BOX, COLUMNS, GAP = 480, (216, 162), 3, 6
+SIDE, THUMBNAIL, BOX, COLUMNS, GAP = 480, 320, (216, 162), 3, 6
 LOC = "Library of Congress"
 
 
@@ -125,6 +126,11 @@ def fitted(image: Image.Image) -> Image.Image:
     return ImageOps.pad(image, BOX, Image.Resampling.LANCZOS, color="white")
 
 
+def _save(image: Image.Image, path: Path) -> None:
+    with replacing(path) as part:
+        image.save(part, quality=88, optimize=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("historical", type=Path, help="folder of the five historical photographs")
@@ -146,14 +152,17 @@ def main() -> None:
             print(f"{each.name:10} {error:5.2f} of grey's {grey:5.2f}: {error / grey:.0%}")
         small = read_rgb(path)
         small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-        with replacing(FOLDER / f"{each.name}.jpg") as part:
-            small.save(part, quality=88, optimize=True)
-    with replacing(PICTURE) as part:
-        picture.save(part, quality=88, optimize=True)
+        _save(small, FOLDER / f"{each.name}.jpg")
+        opened = Picture(FOLDER / f"{each.name}.jpg")
+        thumbnail = halves(grey_copy(opened), colorizer(opened))
+        thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+        _save(thumbnail, FOLDER / f"{each.name}-halves.jpg")
+    _save(picture, PICTURE)
     listed = [
         {
-            "name": each.name, "file": f"{each.name}.jpg", "title": each.title,
-            "license": each.license, "source": each.source, "sha256": each.sha256,
+            "name": each.name, "file": f"{each.name}.jpg", "halves": f"{each.name}-halves.jpg",
+            "title": each.title, "license": each.license, "source": each.source,
+            "sha256": each.sha256,
         }
         for each in found
     ]  # fmt: skip

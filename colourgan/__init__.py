@@ -3,7 +3,8 @@
 The layers; a module imports only from lower ones:
 
     0  registry, errors, files, download   names, one-line errors, whole files
-       devices         the processor that networks run on
+       hub             models on the Hugging Face Hub: their names and files
+       devices         the processor that networks run on, the cores for the rest
        options         dataclasses of options: checks, command line, JSON
        trainings       Pretrain, GanFinetune, …: what a run is asked for, each option once
        plans           the same for a study and a recipe
@@ -32,6 +33,9 @@ The layers; a module imports only from lower ones:
     5  colorize        any picture in, the same picture in color out; needs no torch
        evaluate        models on test images → a table and a picture
     6  experiments     trainings that need each other: run, measured, judged, reported
+       film            a film in, the same film in color out
+       page            photographs colored in a browser
+       sharing         a model and its card sent to the Hub
     7  recipes         published experiments by name
        study           encoders × data × method × seeds → one report
     8  cli             commands derived from trainings and plans

@@ -14,8 +14,9 @@ from colourgan.color import AB_SCALE
 from colourgan.errors import RunError, UsageError
 from colourgan.files import replacing
 from colourgan.generators import FORMAT_VERSION, GENERATORS, described
+from colourgan.hub import MODEL as MODEL_NAME
+from colourgan.hub import PREFIX, fetched, is_on_hub, naming, reference
 
-MODEL_NAME = "model.safetensors"
 PACKAGED = "packaged"
 PACKAGED_FILE = Path(str(files("colourgan") / "weights" / "photographs.safetensors"))
 PICKLES = (".pkl", ".pickle")
@@ -41,13 +42,18 @@ def save_model(generator: nn.Module, path: Path | str, half: bool = False) -> No
 
 
 def load_model(path: Path | str, trust_pickle: bool = False) -> nn.Module:
-    """The generator in a model file or run folder, on the CPU, in eval mode.
+    """The generator in a model file, run folder or hf:USER/NAME, on the CPU, in eval mode.
 
     A fastai pickle (.pkl) can run any code when it is loaded, so it is read only with trust_pickle.
     Raises UsageError if there is no such file or it is no model; RunError if it is damaged or was
-    written by a newer colourgan.
+    written by a newer colourgan, or the Hub cannot be reached.
     """
-    path = model_file(path)
+    file = model_file(path)
+    with naming(path, file):
+        return _loaded(file, trust_pickle)
+
+
+def _loaded(path: Path, trust_pickle: bool) -> nn.Module:
     if path.suffix in PICKLES:
         if not trust_pickle:
             raise UsageError(
@@ -107,9 +113,12 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
 def model_file(path: Path | str) -> Path:
     """The model file itself, that of a run folder, or for PACKAGED the one in the package.
 
-    Raises UsageError if it is not there.
+    That of hf:USER/NAME is in huggingface_hub's cache, see `fetched`. Raises UsageError if it is
+    not there.
     """
     path = Path(path)
+    if is_on_hub(path):
+        return fetched(path, MODEL_NAME)
     if str(path) == PACKAGED and not path.exists():
         return PACKAGED_FILE
     file = path / MODEL_NAME if path.is_dir() else path
@@ -130,8 +139,17 @@ def safe_model_file(path: Path | str) -> Path:
     return file
 
 
+def name_of(model: Path | str) -> str:
+    """What to call what is made of a model: as its run folder, file or repository is called."""
+    path = Path(model)
+    if is_on_hub(path):
+        return reference(path).repository.rpartition("/")[2]
+    file = model_file(path)
+    return file.resolve().parent.name if file.name == MODEL_NAME else file.stem
+
+
 def names_of(paths: Iterable[Path | str]) -> dict[str, Path]:
-    """A name for each model: its run folder's or file's, with more of its path if two are alike.
+    """A name for each model: its run's, file's or repository's, with more of it if two are alike.
 
     Raises UsageError for a model that is not there, or named twice.
     """
@@ -144,6 +162,9 @@ def names_of(paths: Iterable[Path | str]) -> dict[str, Path]:
         named[found.index(own)] = Path(PACKAGED)
     if len(set(named)) < len(named):  # one model in two formats, or a run beside its export
         named = [file.parent if file.name == MODEL_NAME else file for file in found]
+    for i, path in enumerate(paths):
+        if is_on_hub(path):  # not the cache's names, which are hashes
+            named[i] = Path(str(reference(path)).removeprefix(PREFIX))
     depth = 1
     while len({file.parts[-depth:] for file in named}) < len(named):
         depth += 1

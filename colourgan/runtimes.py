@@ -7,6 +7,7 @@ that it was built for, or what was measured to be better.
 
 import json
 import os
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +16,7 @@ import numpy as np
 
 from colourgan.decoding import NO_CLASSES, check_decoding
 from colourgan.errors import RunError, UsageError
+from colourgan.hub import MODEL, ONNX_MODEL, fetched, is_on_hub, naming
 from colourgan.lab import AB_SCALE
 
 if TYPE_CHECKING:
@@ -51,12 +53,13 @@ def open_runtime(
     vivid: float | None = None,
     trust_pickle: bool = False,
 ) -> Runtime:
-    """A generator, a run folder or a model file as a runtime.
+    """A generator, a run folder, a model file or hf:USER/NAME as a runtime.
 
-    The packaged model and files that end in .onnx are run by ONNX Runtime on the CPU; the packaged
-    one by torch if another device than "auto" or "cpu" is named. temperature, vivid: how a model of
-    color classes decodes them, its own values by default. Raises UsageError if there is no such
-    file, it is no model, or it cannot do what was asked; RunError if it is damaged.
+    The packaged model, those of the Hub and files that end in .onnx are run by ONNX Runtime on the
+    CPU; the first two by torch if another device than "auto" or "cpu" is named. temperature, vivid:
+    how a model of color classes decodes them, its own values by default. Raises UsageError if there
+    is no such file, it is no model, or it cannot do what was asked; RunError if it is damaged or
+    the Hub cannot be reached.
     """
     check_decoding(temperature, vivid)
     if not isinstance(model, str | os.PathLike):
@@ -65,7 +68,14 @@ def open_runtime(
     if packaged and device in ("auto", "cpu"):
         own = Path(__file__).parent / "weights" / "photographs.onnx"
         return _at(PACKAGED_SIZE, OnnxRuntime(own, temperature, vivid))
-    if not packaged and Path(model).suffix == ONNX:
+    on_hub = is_on_hub(model)
+    if on_hub and device in ("auto", "cpu"):
+        # As for the packaged model: it starts at once, and its colors are the same with torch
+        # installed and without.
+        file = fetched(model, ONNX_MODEL, MODEL)
+        if file.suffix == ONNX:
+            return HubRuntime(model, file, temperature, vivid)
+    if not (packaged or on_hub) and Path(model).suffix == ONNX:
         if device not in ("auto", "cpu"):
             raise UsageError(f"{model} runs on the CPU here: leave --device {device} out")
         return OnnxRuntime(model, temperature, vivid)
@@ -88,6 +98,8 @@ class OnnxRuntime:
     ):
         if not os.path.isfile(path):
             raise UsageError(f"no file {path}: name a run folder or a model file")
+        # It would tell its makers of its use, from version 1.29 on.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         from onnxruntime import InferenceSession, SessionOptions
 
         options = SessionOptions()
@@ -129,6 +141,29 @@ class OnnxRuntime:
             "an ONNX model has no dropout, so all its samples are alike: --samples needs a run "
             "folder or a .safetensors file of a generator trained with dropout"
         )
+
+
+class HubRuntime(OnnxRuntime):
+    """The ONNX model of a repository; samples are drawn by torch from its other model file."""
+
+    def __init__(
+        self, model: Path | str, file: Path, temperature: float | None, vivid: float | None
+    ):
+        self.model, self.given = model, (temperature, vivid)
+        with naming(model, file):
+            super().__init__(file, temperature, vivid)
+
+    @cached_property
+    def with_dropout(self) -> "TorchRuntime":
+        from colourgan.models import load_model
+
+        return TorchRuntime(load_model(self.model), "cpu", *self.given)
+
+    def samples(self, L: np.ndarray, count: int, seed: int) -> np.ndarray:
+        return self.with_dropout.samples(L, count, seed)
+
+    def check_samples(self) -> None:
+        self.with_dropout.check_samples()
 
 
 class TorchRuntime:

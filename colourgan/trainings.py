@@ -205,7 +205,7 @@ class Pretrain(Training, Averaging, Momentum, Decay, Schedule, Data):
         "Pretrained encoder: ARCH (published weights), ARCH@none, ARCH@packaged or ARCH@FILE.",
         role="encoder")
     start: Path | None = option(None,
-        "Run or model file to continue from, at this or another --size.",
+        "Run, model file or hf:USER/NAME to continue from, at this or another --size.",
         none="train a new decoder", role="file")
     frozen_epochs: int = option(1,
         "Epochs before these that train the decoder, the encoder frozen.", least=0)
@@ -247,7 +247,9 @@ class GanFinetune(
     """Finetune a pretrained generator against a discriminator."""
 
     command = "gan-finetune"
-    model: Path | None = option(None, "Pretrain run or model file.", role="file", positional=True)
+    model: Path | None = option(
+        None, "Pretrain run, model file or hf:USER/NAME.", role="file", positional=True
+    )
     data: str | None = option(None, "Data set name or folder of images.", none="the pretrain run's",
         role="data")
     d_epochs: int = option(0, "Epochs before these that train the discriminator alone.", least=0)

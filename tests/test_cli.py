@@ -16,6 +16,7 @@ from tiny_runs import (
 )
 from tiny_runs import call as call_main
 
+import colourgan
 from colourgan.encoders import build_encoder
 from colourgan.errors import UsageError
 from colourgan.files import file_hash
@@ -227,8 +228,8 @@ def test_ctrl_c_says_what_is_kept_and_how_each_command_goes_on(call, monkeypatch
     assert (code, out) == (130, "")
     assert err == (
         "colourgan: interrupted: what was finished is kept; a training goes on with "
-        "--resume --out RUN, `colorize` with --skip-existing, `reproduce` and `study` by the same "
-        "command\n"
+        "--resume --out RUN, `colorize` with --skip-existing, a film, `reproduce` and `study` "
+        "by the same command\n"
     )
 
 
@@ -236,7 +237,20 @@ def test_help_names_the_commands_in_the_order_of_their_use(call):
     _, out, _ = call("--help")
     listed = out.split("Commands:")[1].splitlines()
     names = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
-    assert names == [*COMMANDS, "evaluate", "colorize", "export", "list"]
+    trainings, others = (
+        list(TRAININGS),
+        ["evaluate", "export", "push", "study", "reproduce", "list"],
+    )
+    assert names == ["colorize", "serve", *trainings, *others]
+    assert set(COMMANDS) < set(names)
+
+
+def test_without_arguments_it_is_the_help(call):
+    assert call() == call("--help")
+
+
+def test_it_names_its_version(call):
+    assert call("--version") == (0, f"colourgan {colourgan.__version__}\n", "")
 
 
 def test_debug_shows_the_traceback(call):

@@ -44,9 +44,10 @@ def light(tmp_path_factory):
                 os.symlink(distribution.locate_file(top), packages / top)
     environment = {**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{ROOT}"}
 
-    def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    def run(*arguments: str, also: dict | None = None, **options) -> subprocess.CompletedProcess:
         command = [sys.executable, "-S", *arguments]  # -S: without site-packages
-        return subprocess.run(command, capture_output=True, env=environment, timeout=120, **options)
+        options |= {"capture_output": True, "env": environment | (also or {}), "timeout": 120}
+        return subprocess.run(command, **options)
 
     return run
 
@@ -76,6 +77,17 @@ def test_files_are_colored(light, folder):
         assert sheet.width > 2 * 120
     with open(folder / "report.csv", newline="") as file:
         assert list(csv.reader(file))[1:] == [["photo.jpg", "colored/photo.jpg", "colored", ""]]
+
+
+def test_nobody_is_told_of_it(light, folder):
+    """ONNX Runtime would keep a number of this computer, for its makers, in a temporary file."""
+    (folder / "temporary").mkdir()
+    temporary = {"TMPDIR": str(folder / "temporary"), "HOME": str(folder / "home")}
+    assert (
+        light("-m", "colourgan", "colorize", "photo.jpg", cwd=folder, also=temporary).returncode
+        == 0
+    )
+    assert not any((folder / "temporary").iterdir()) and not (folder / "home").exists()
 
 
 def test_a_pipe_is_colored(light, folder):

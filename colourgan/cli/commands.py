@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from colourgan.cli.derive import hint, listed
 from colourgan.cli.output import done
-from colourgan.errors import RunError, UsageError
+from colourgan.errors import DiskFull, RunError, UsageError
 from colourgan.files import replacing, shown
 from colourgan.plans import Study
 from colourgan.trainings import Pretrain
@@ -25,7 +25,10 @@ TrustPickle = Annotated[
 
 def evaluate(
     models: Annotated[
-        list[Path], Argument(help="Run folders or model files; packaged: the one in the package.")
+        list[Path],
+        Argument(
+            help="Run folders, model files or hf:USER/NAME; packaged: the one in the package."
+        ),
     ],
     data: Annotated[
         str | None, Option(help="A data set's name or a folder. [default: the first run's]")
@@ -78,11 +81,14 @@ def evaluate(
 def colorize(
     inputs: Annotated[
         list[str],
-        Argument(help="Pictures, folders, patterns such as 'scans/*.tif', or - for stdin."),
+        Argument(help="Pictures, folders, patterns such as 'scans/*.tif', films, or - for stdin."),
     ],
     model: Annotated[
         Path,
-        Option(help="Run folder or model file, .onnx too; packaged: the one in the package."),
+        Option(
+            help="Run folder, model file, .onnx too, or hf:USER/NAME of the Hugging Face Hub; "
+            "packaged: the one in the package."
+        ),
     ] = Path("packaged"),
     out: Annotated[
         str | None,
@@ -133,6 +139,17 @@ def colorize(
     skip_existing: Annotated[
         bool, Option("--skip-existing", help="Leave pictures that exist; goes on after a stop.")
     ] = False,
+    start: Annotated[
+        str | None, Option(help="Where to begin in a film: seconds, 1:30 or 0:01:30.5.")
+    ] = None,
+    end: Annotated[str | None, Option(help="Where to end in a film.")] = None,
+    smoothing: Annotated[
+        float | None,
+        Option(
+            help="Seconds over which a film's colors are averaged, along motion, within a scene; "
+            "0: each frame by itself. [default: 0.5]"
+        ),
+    ] = None,
     report: Annotated[
         Path | None, Option(help="Also write what became of each picture, as CSV.")
     ] = None,
@@ -145,8 +162,9 @@ def colorize(
     device: Device = "auto",
     trust_pickle: TrustPickle = False,
 ) -> None:
-    """Color pictures of any size and kind, at full resolution, in their own format."""
-    from colourgan.colorize import Colorizer, colorize_files, colorize_sheet, failures
+    """Color pictures and films of any size and kind, at full resolution, in their own format."""
+    from colourgan.colorize import Colorizer, colorize_files, colorize_sheet, expanded, failures
+    from colourgan.film import SUFFIXES
     from colourgan.hints import parse_hint
 
     hints = [parse_hint(each) for each in hint or ()]
@@ -166,6 +184,22 @@ def colorize(
             raise UsageError(f"{given[0]} is for files: it cannot be used with -")
         _through_pipe(inputs, out, colorizer, format, jpeg_quality, side_by_side, overwrite, hints)
         return
+    paths = [path for each in inputs for path in expanded(each)]
+    films = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    of_films = {"start": start, "end": end, "smoothing": smoothing}
+    if films:
+        of_pictures = {
+            "--samples": samples is not None, "--hint": hints, "--format": format, "--sheet": sheet,
+            "--report": report,
+        }  # fmt: skip
+        if given := [name for name, value in of_pictures.items() if value]:
+            raise UsageError(f"{given[0]} is for pictures: it cannot be used with a film")
+        if len(films) < len(paths):
+            raise UsageError("color films and pictures by two commands")
+        _color_films(films, out, colorizer, of_films, side_by_side, overwrite, skip_existing, jobs)
+        return
+    if given := [name for name, value in of_films.items() if value is not None]:
+        raise UsageError(f"--{given[0]} is for films, and none is named")
     outcomes = colorize_files(
         inputs, colorizer(), out or "colored", format=format, jpeg_quality=jpeg_quality,
         side_by_side=side_by_side, samples=samples, seed=seed, overwrite=overwrite,
@@ -177,10 +211,58 @@ def colorize(
         colorize_sheet(outcomes, sheet)
     if written or not failed:
         skipped = sum(each.state == "skipped" for each in outcomes)
-        beside = f" ({skipped} there already)" if skipped else ""
-        done(f"{len(written)} colored{beside}", *written[:3], sheet, report)
+        done(f"{len(written)} colored{_beside(skipped)}", *written[:3], sheet, report)
     if failed:
         raise RunError(failed if report is None else f"{failed}; all are in {shown(report)}")
+
+
+def _beside(skipped: int) -> str:
+    return f" ({skipped} there already)" if skipped else ""
+
+
+def _color_films(
+    films: list[Path],
+    out: str | None,
+    colorizer: Callable,
+    options: dict,
+    side_by_side: bool,
+    overwrite: bool,
+    skip_existing: bool,
+    jobs: int | None,
+) -> None:
+    """One film after the other; those that fail do not stop the rest."""
+    from colourgan.film import colorize_film, film_target, seconds
+
+    if overwrite and skip_existing:
+        raise UsageError("--overwrite and --skip-existing exclude each other: choose one")
+    times = {name: options[name] and seconds(options[name]) for name in ("start", "end")}
+    if options["smoothing"] is not None:
+        times["smoothing"] = options["smoothing"]
+    targets = [film_target(film, Path(out or "colored")) for film in films]
+    if len(set(targets)) < len(targets):
+        raise UsageError("two of the films would become the same file: use two --out")
+    colored, failed, model = [], [], colorizer()
+    for film, target in zip(films, targets, strict=True):
+        if skip_existing and target.exists():
+            continue
+        try:
+            notes = colorize_film(
+                film, target, model, side_by_side=side_by_side, overwrite=overwrite, jobs=jobs,
+                **times,
+            )  # fmt: skip
+        except RunError as error:
+            if len(films) == 1 or isinstance(error, DiskFull):
+                raise
+            failed.append(str(error))
+            continue
+        colored.append(target)
+        for note in notes:
+            print(f"{shown(film)}: {note}", file=sys.stderr)
+    if colored or not failed:
+        skipped = len(films) - len(colored) - len(failed)
+        done(f"{len(colored)} colored{_beside(skipped)}", *colored)
+    if failed:
+        raise RunError(f"{len(failed)} of {len(films)} films failed: {'; '.join(failed)}")
 
 
 def _through_pipe(
@@ -230,7 +312,7 @@ def _through_pipe(
 
 
 def export(
-    model: Annotated[Path, Argument(help="A run folder or model file.")],
+    model: Annotated[Path, Argument(help="A run folder, model file or hf:USER/NAME.")],
     to: Annotated[
         str | None,
         Option(

@@ -7,7 +7,7 @@ from colourgan.errors import RunError, UsageError
 INTERRUPTED = 130  # what shells give for Ctrl-C
 KEPT = (
     "what was finished is kept; a training goes on with --resume --out RUN, `colorize` with "
-    "--skip-existing, `reproduce` and `study` by the same command"
+    "--skip-existing, a film, `reproduce` and `study` by the same command"
 )
 # Packages that a light install is without.
 TRAINING = {

@@ -28,7 +28,8 @@ def show_log() -> None:
 
 def done(what: str, *paths: Path | None) -> None:
     """Names on stderr what was made: stdout belongs to tables and JSON."""
-    print(f"{what}: {', '.join(shown(path) for path in paths if path)}", file=sys.stderr)
+    named = ", ".join(shown(path) for path in paths if path)
+    print(f"{what}: {named}" if named else what, file=sys.stderr)
 
 
 def flush() -> None:

@@ -15,8 +15,10 @@ from colourgan.colorize.album import (
 )
 from colourgan.colorize.colorizer import QUALITIES, Colorizer, Samples, spread, working_size
 from colourgan.colorize.formats import FORMATS, QUALITY, format_named
+from colourgan.colorize.inputs import expanded
 
 __all__ = [
     "FORMATS", "QUALITIES", "QUALITY", "Colorizer", "Outcome", "Samples", "colorize_bytes",
-    "colorize_files", "colorize_sheet", "failures", "format_named", "spread", "working_size",
+    "colorize_files", "colorize_sheet", "expanded", "failures", "format_named", "spread",
+    "working_size",
 ]  # fmt: skip

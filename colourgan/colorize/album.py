@@ -20,6 +20,7 @@ from colourgan import lab
 from colourgan.colorize.colorizer import Colorizer, grey_copy
 from colourgan.colorize.formats import QUALITY, encoded, format_named, format_read, save
 from colourgan.colorize.inputs import Task, tasks
+from colourgan.devices import cores
 from colourgan.errors import DiskFull, RunError, UsageError
 from colourgan.files import remove_parts, replacing, shown
 from colourgan.hints import Hint
@@ -120,7 +121,7 @@ def colorize_files(
 
     running: list[Future[Outcome]] = []
     try:
-        with ThreadPoolExecutor(jobs or min(_WORKERS, _cores())) as pool:
+        with ThreadPoolExecutor(jobs or min(_WORKERS, cores())) as pool:
             running += (pool.submit(color, task) for task in planned)
             bar = tqdm(total=len(planned), unit="picture", disable=None if progress else True)
             try:
@@ -268,12 +269,6 @@ class _Room:
             with self.changed:
                 self.used -= pixels
                 self.changed.notify_all()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _tell(outcomes: list[Outcome], samples: int | None) -> None:

@@ -49,7 +49,7 @@ def tasks(
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: choose one")
     format = format and format_named(format)
-    paths = [path for each in inputs for path in _expanded(each)]
+    paths = [path for each in inputs for path in expanded(each)]
     names = _pictures(paths, out)
     single = len(paths) == 1 and not paths[0].is_dir()
     if single and not out.is_dir() and (written := format_of(out)):
@@ -64,8 +64,11 @@ def tasks(
     return _checked(named, samples, overwrite or skip_existing)
 
 
-def _expanded(path: Path | str) -> list[Path]:
-    """The files and folders of a pattern, as shells expand it; others are themselves."""
+def expanded(path: Path | str) -> list[Path]:
+    """The files and folders of a pattern, as shells expand it; others are themselves.
+
+    Raises UsageError for a pattern that nothing matches.
+    """
     if lexists(path) or not glob.has_magic(str(path)):
         return [Path(path)]
     if not (found := sorted(glob.glob(str(path), recursive=True))):

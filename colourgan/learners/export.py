@@ -20,7 +20,7 @@ from colourgan.exports import to_exported_program, to_onnx, to_onnx_int8, to_tor
 from colourgan.files import replacing
 from colourgan.images import read_rgb
 from colourgan.learners.color import generator_learner
-from colourgan.models import load_model, model_file, save_model
+from colourgan.models import load_model, name_of, save_model
 
 ENDINGS = {
     "fastai": ".pkl", "safetensors": ".safetensors", "torchscript": ".ts", "onnx": ".onnx",
@@ -49,8 +49,7 @@ def export(
         raise UsageError(f"cannot export to '{to}': choices: {', '.join(ENDINGS)}")
     if data is not None and to != "onnx-int8":
         raise UsageError("--data has no effect without --to onnx-int8")
-    generator, source = load_model(model, trust_pickle), Path(model)
-    name = source.resolve().name if source.is_dir() else model_file(source).stem
+    generator, name = load_model(model, trust_pickle), name_of(model)
     path = Path(out) if out else Path(name).with_name(name + ENDINGS[to])
     if path.exists():
         raise UsageError(f"{path} exists already: choose another --out")

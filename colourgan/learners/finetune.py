@@ -17,7 +17,7 @@ from colourgan.learners.calls import begin, trains
 from colourgan.learners.color import Outputs, generator_learner
 from colourgan.learners.runs import Run, new_folder, read_training
 from colourgan.learners.training import Phase, train
-from colourgan.models import MODEL_NAME, load_model, safe_model_file
+from colourgan.models import load_model, name_of, safe_model_file
 from colourgan.objectives import build_objective
 from colourgan.trainings import Adversary, GanFinetune
 
@@ -59,7 +59,7 @@ def gan_finetune(training: GanFinetune, cbs: list[Callback]) -> Path:
     if t.patience is not None:
         stateful["best"] = best = BestEpoch(generator, dls, t.patience, t.d_epochs)
         learn.add_cb(best)
-    name = file.resolve().parent.name if file.name == MODEL_NAME else file.stem
+    name = name_of(t.model)
     with Run.open(t.out or new_folder(f"{name}-gan"), t) as run:
         run.note_learner(learn, discriminator=count(adversarial.discriminator))
         outputs = Outputs(learn, run, stateful.get("ema"))
