@@ -57,6 +57,8 @@ def picture(mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
 
 def saved(image: Image.Image, format: str, **options) -> bytes:
     buffer = BytesIO()
+    if format == "ICO":  # Pillow 12 writes none of a size that is not asked for
+        options["sizes"] = [image.size]
     image.save(buffer, format, **options)
     return buffer.getvalue()
 

@@ -604,7 +604,7 @@ def test_what_was_made_is_told_on_stderr(folder, call):
     assert (code, out) == (0, b"")
     assert err == "5 colored: colored/a.jpg, colored/b.jpg, colored/c.jpg\n"
     code, _, err = call("a.jpg", "--skip-existing")
-    assert (code, err) == (0, "0 colored (1 there already): \n")
+    assert (code, err) == (0, "0 colored (1 there already)\n")
 
 
 # Grey beside color

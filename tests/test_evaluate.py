@@ -534,9 +534,13 @@ def most_in_memory(data, count: int, **options) -> tuple[int, int]:
             return super().forward(L)
 
     gc.collect()
-    with Watch():
-        models = {"a": Noting(0.1), "b": Noting(0.2)}
-        evaluation = run(models, data, limit=count, batch_size=4, **options)
+    gc.freeze()  # what was there before is not looked at
+    try:
+        with Watch():
+            models = {"a": Noting(0.1), "b": Noting(0.2)}
+            evaluation = run(models, data, limit=count, batch_size=4, **options)
+    finally:
+        gc.unfreeze()
     assert len(evaluation.comparisons) == 1 and evaluation.count == count
     return largest, together
 

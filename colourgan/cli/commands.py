@@ -120,8 +120,9 @@ def colorize(
     hint: Annotated[
         list[str] | None,
         Option(
-            help="x,y,color: the color that the pixel x to the right and y down is meant to have, "
-            "such as 120,80,#8b0000, or keep; it spreads. Repeatable; for one picture."
+            metavar="x,y,color",
+            help="The color that the pixel x to the right and y down is meant to have, such as "
+            "darkred, #8b0000 or keep; it spreads. Repeatable; for one picture.",
         ),
     ] = None,
     samples: Annotated[

@@ -15,7 +15,11 @@ def serve(
     ] = "127.0.0.1",
     model: Annotated[
         list[Path] | None,
-        Option(help="Run folder or model file to choose beside the packaged one; repeatable."),
+        Option(
+            metavar="path",
+            help="Run folder, model file or hf:USER/NAME to choose beside the packaged one; "
+            "repeatable.",
+        ),
     ] = None,
     auth: Annotated[
         str | None,
