@@ -383,7 +383,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_frames(folder, short_segments):
     grainy_film(Path("a.mp4"), 44, sound="aac")
     code = KILLED.format(tests=str(Path(__file__).parent), encoder=PREDICTABLE)
     process = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while len(segments(folder)) < 2:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)

@@ -41,7 +41,7 @@ def address_of(process: subprocess.Popen) -> str:
     address = line.split()[4]
     for _ in range(100):
         try:
-            urlopen(address, timeout=30).close()
+            urlopen(address, timeout=120).close()
             return address
         except OSError:
             time.sleep(0.1)
