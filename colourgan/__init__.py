@@ -3,7 +3,7 @@
 The layers; a module imports only from lower ones:
 
     0  registry, errors, files, download   names, one-line errors, whole files
-       hub             models on the Hugging Face Hub: their names and files
+       hub             where models are: here, or on the Hugging Face Hub
        devices         the processor that networks run on, the cores for the rest
        options         dataclasses of options: checks, command line, JSON
        trainings       Pretrain, GanFinetune, …: what a run is asked for, each option once

@@ -17,6 +17,7 @@ from colourgan import lab
 from colourgan.errors import UsageError
 
 KEEP = "keep"
+MOST_HINTS = 200  # of a picture: so many take 3 seconds
 PIXELS = 36_000  # of the grid that colors spread on: 160 × 225; its equations take 0.5 s
 # Chosen with bench/hints.py. How much lightness (in CIE units) two neighbors may differ in before
 # the color stops between them, and how little the prediction counts against it.
@@ -91,8 +92,11 @@ def change(
 
     size: (height, width) of the picture; L (h, w), ab (2, h, w): the picture's lightness and its
     predicted color on the grid, network-scaled. Of two hints in one cell of the grid the later
-    counts. Raises UsageError for a hint outside of the picture.
+    counts. Raises UsageError for a hint outside of the picture, and for more than MOST_HINTS.
     """
+    hints = list(hints)
+    if len(hints) > MOST_HINTS:
+        raise UsageError(f"{len(hints)} hints are too many: at most {MOST_HINTS}")
     wanted: dict[int, tuple[int, int, int] | None] = {}
     for hint in hints:
         cell = _cell(hint, size, L.shape)

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face Hub: their names, hf:USER/NAME[@REVISION], and their files.
+"""Where models are: on the Hugging Face Hub, as hf:USER/NAME[@REVISION], or here.
 
 The optional package huggingface_hub does the talking, keeps the cache and knows the token. What it
 raises is replaced by a line of our own: a server's words may repeat all that it was sent.
@@ -90,6 +90,17 @@ def fetched(model: Path | str, *names: str) -> Path:
             with suppress(Exception):
                 return Path(hub.hf_hub_download(filename=name, local_files_only=True, **place))
         raise failed
+
+
+def local(model: Path | str) -> Path:
+    """The model file of a run folder, or the file itself; UsageError if it is not there."""
+    path = Path(model)
+    file = path / MODEL if path.is_dir() else path
+    if not file.is_file():
+        missing = f"run folder {shown(path)} holds no {MODEL} yet"
+        where = missing if path.is_dir() else f"no file {shown(path)}"
+        raise UsageError(f"{where}: name a run folder or a model file")
+    return file
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from colourgan.errors import RunError, UsageError
 from colourgan.files import replacing
 from colourgan.generators import FORMAT_VERSION, GENERATORS, described
 from colourgan.hub import MODEL as MODEL_NAME
-from colourgan.hub import PREFIX, fetched, is_on_hub, naming, reference
+from colourgan.hub import PREFIX, fetched, is_on_hub, local, naming, reference
 
 PACKAGED = "packaged"
 PACKAGED_FILE = Path(str(files("colourgan") / "weights" / "photographs.safetensors"))
@@ -121,12 +121,7 @@ def model_file(path: Path | str) -> Path:
         return fetched(path, MODEL_NAME)
     if str(path) == PACKAGED and not path.exists():
         return PACKAGED_FILE
-    file = path / MODEL_NAME if path.is_dir() else path
-    if not file.is_file():
-        missing = f"run folder {path} holds no {MODEL_NAME} yet"
-        where = missing if path.is_dir() else f"no file {path}"
-        raise UsageError(f"{where}: name a run folder or a model file")
-    return file
+    return local(path)
 
 
 def safe_model_file(path: Path | str) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 
 from colourgan.decoding import NO_CLASSES, check_decoding
 from colourgan.errors import RunError, UsageError
-from colourgan.hub import MODEL, ONNX_MODEL, fetched, is_on_hub, naming
+from colourgan.hub import MODEL, ONNX_MODEL, fetched, is_on_hub, local, naming
 from colourgan.lab import AB_SCALE
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def open_runtime(
         if device not in ("auto", "cpu"):
             raise UsageError(f"{model} runs on the CPU here: leave --device {device} out")
         return OnnxRuntime(model, temperature, vivid)
+    if not (packaged or on_hub):
+        local(model)  # what is not there is told without torch, too
     from colourgan.models import load_model
 
     runtime = TorchRuntime(load_model(model, trust_pickle), device, temperature, vivid)

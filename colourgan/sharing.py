@@ -57,6 +57,7 @@ _EVALUATION = ("rows", "comparisons", "left_out", "images", "data", "size")
 _LICENSE = re.compile("[a-z0-9][a-z0-9.+-]*")
 _MARK = re.compile(r"<!-- written by colourgan push, sha256 ([0-9a-f]{64}) -->\n?\Z")
 _LARGEST_HEADER = 2**27  # bytes
+_FEW = 100  # test images
 _log = logging.getLogger(__name__)
 
 LIMITS = """\
@@ -440,13 +441,13 @@ def _what(about: dict, half: bool, files: Mapping[str, object]) -> str:
 
 
 def _use(wanted: Reference, onnx: bool, packaged: bool) -> str:
-    install = "colourgan[hub]" if onnx else "colourgan[hub,train]"
+    install = ".[hub]" if onnx else ".[hub,train]"
     option, argument = "", ""
     if packaged:
         option, argument = f" --working-size {PACKAGED_SIZE}", f", working_size={PACKAGED_SIZE}"
     return (
         "## Use\n\n```bash\n"
-        f"pip install '{install}'\n"
+        f"pip install '{install}'   # in a clone: PyPI has another project of that name\n"
         f"colourgan colorize old.jpg --model {wanted}{option}   # writes colored/old.jpg\n"
         "```\n\n```python\n"
         "from colourgan import Colorizer\n\n"
@@ -505,8 +506,9 @@ def _history(training: Training, config: dict, files: Mapping[str, Any]) -> list
     least = min(rows, key=lambda row: row["valid_loss"])["epoch"]
     loss = getattr(training, "reconstruction", None)
     headings = {
-        "train_loss": "training loss",
-        "valid_loss": f"validation loss ({loss})" if loss else "validation loss",
+        "train_loss": f"training loss ({loss})" if loss else "training loss",
+        # Whatever is trained with, colors are validated by L1, but for their squares.
+        "valid_loss": "validation loss (l2)" if loss == "l2" else "validation L1",
         "saturation": "saturation (1: the truth's)",
     }
     headings = {k: v for k, v in headings.items() if k in rows[-1]}
@@ -521,6 +523,8 @@ def _history(training: Training, config: dict, files: Mapping[str, Any]) -> list
     seconds = sum(row.get("seconds", 0) for row in rows)
     taken = f"{seconds / 60:.0f} minutes" if seconds > 100 else f"{seconds:.0f} seconds"
     epochs = "1 epoch" if len(rows) == 1 else f"{len(rows)} epochs"
+    if frozen := getattr(training, "frozen_epochs", 0):
+        epochs += f", the encoder frozen in the first{f' {frozen}' if frozen > 1 else ''}"
     parts = ["## Measured", f"On validation images; {epochs}, {taken} of training:"]
     parts.append(_table(["epoch", *headings.values()], cells))
     pictures = {
@@ -540,11 +544,12 @@ def _measured(found: dict, files: Mapping[str, object]) -> list[str]:
         [_code(row["name"]), *(format(row[key], style) for key, (_, style) in columns.items())]
         for row in found["rows"]
     ]
+    few = " So few images say little." if found["images"] < _FEW else ""
     parts = [
         "## Evaluation",
         f"`colourgan evaluate` on {found['images']:,} test images of {_code(found['data'])} at "
         f"{found['size']}×{found['size']} pixels;\n`grey` predicts no color. "
-        "L1 is of a and b / 110, ΔE CIEDE2000.",
+        f"L1 is of a and b / 110, ΔE CIEDE2000.{few}",
         _table(["", *(heading for heading, _ in columns.values())], rows),
     ]
     return parts + (

@@ -931,3 +931,23 @@ def test_bytes_in_python(photo, model):
         with pytest.raises(UsageError, match=f"--jpeg-quality {quality} is not between"):
             colorize.colorize_bytes(photo, colorizer, jpeg_quality=quality)
         refused(f"--jpeg-quality {quality} is not between", "photo.jpg", jpeg_quality=quality)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_that_comes_meanwhile_is_replaced_only_if_that_was_asked_for(tmp_path, overwrite):
+    Image.fromarray(noise()).save(tmp_path / "a.png")
+    target = tmp_path / "out" / "a.png"
+
+    class Late(Painter):
+        def forward(self, L):
+            target.parent.mkdir(exist_ok=True)
+            target.write_text("precious")
+            return super().forward(L)
+
+    colorizer = Colorizer(Late(), working_size=16, quality="fast")
+    (outcome,) = colorize_files(
+        [tmp_path / "a.png"], colorizer, tmp_path / "out", overwrite=overwrite, progress=False
+    )
+    kept = target.read_bytes() == b"precious"
+    assert (outcome.state, kept) == (("colored", False) if overwrite else ("failed", True))
+    assert overwrite or "it was not there when coloring began" in outcome.notes[0]

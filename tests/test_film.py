@@ -36,7 +36,7 @@ from tiny_runs import call as call_main
 
 from colourgan import lab
 from colourgan.errors import Busy, RunError, UsageError
-from colourgan.film import SUFFIXES, colorize_film, encoding, film_target, seconds
+from colourgan.film import SUFFIXES, coloring, colorize_film, encoding, film_target, seconds
 from colourgan.film.ahead import ahead, in_order
 from colourgan.film.smoothing import Smoother, correlation
 
@@ -64,7 +64,7 @@ def refused(match: str, source: str, target: str = "out.mp4", error=UsageError, 
     with pytest.raises(error, match=match) as caught:
         run(source, target, **options)
     assert "\n" not in str(caught.value)
-    assert sorted(name for name in os.listdir() if not name.endswith(".segments")) == before
+    assert sorted(os.listdir()) == before
 
 
 def lightness_of(frames: list[np.ndarray]) -> np.ndarray:
@@ -435,6 +435,33 @@ def test_other_settings_begin_anew(folder, short_segments):
 # Whatever goes wrong
 
 
+def test_a_file_that_comes_meanwhile_is_not_replaced(folder, short_segments, monkeypatch):
+    write_film("a.mp4", moving(12))
+    joined = coloring.join
+
+    def late(*args):
+        Path("out.mp4").write_text("precious")
+        return joined(*args)
+
+    monkeypatch.setattr(coloring, "join", late)
+    with pytest.raises(RunError, match=r"out\.mp4 was not there when coloring began: move it away"):
+        run("a.mp4")
+    assert Path("out.mp4").read_text() == "precious" and segments(folder)
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    Path("out.mp4").unlink()
+    again = Paint()
+    run("a.mp4", runtime=again)
+    assert sorted(os.listdir()) == ["a.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("name", ["me@home.mp4", "a[1].{2}.mp4", "Größe (1).mp4", "x.+*y.mp4"])
+def test_nothing_is_left_behind_whatever_a_film_is_called(name, folder):
+    write_film(name, moving(3))
+    run(name, f"new-{name}")
+    assert sorted(os.listdir()) == sorted([name, f"new-{name}"])
+
+
 def test_wrong_use_is_refused(folder):
     write_film(Path("a.mp4"), moving(4))
     Path("there.mp4").write_bytes(b"mine")
@@ -610,6 +637,15 @@ def test_the_command_colors_films(call):
     )  # fmt: skip
     assert pictures_of("colored/film.mp4")[0].shape == (HEIGHT, 2 * WIDTH, 3)
     assert len(times_of("colored/film.mp4")) == 5
+
+
+def test_films_in_a_folder_are_told_of(call, folder):
+    (folder / "in").mkdir()
+    for name in ("film.mp4", "photo.png"):
+        (folder / name).rename(folder / "in" / name)
+    code, said = call("in")
+    assert code == 0
+    assert said == "in: a film was left out: name films themselves\n1 colored: colored/photo.png\n"
 
 
 def test_a_film_that_fails_does_not_stop_the_others(call, folder):

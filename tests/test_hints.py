@@ -12,7 +12,7 @@ from colourgan import lab
 from colourgan.cli import app
 from colourgan.colorize import Colorizer, colorize_bytes, colorize_files
 from colourgan.errors import UsageError
-from colourgan.hints import PIXELS, Hint, as_hint, change, grid_size, parse_hint
+from colourgan.hints import MOST_HINTS, PIXELS, Hint, as_hint, change, grid_size, parse_hint
 
 RED, BLUE = (200, 40, 40), (40, 60, 200)
 
@@ -156,6 +156,11 @@ def test_what_is_no_hint_is_refused(text):
 def test_values_that_are_no_hint_are_refused(values):
     with pytest.raises(UsageError):
         as_hint(values)
+
+
+def test_too_many_hints_are_refused(colorizer):
+    with pytest.raises(UsageError, match=f"{MOST_HINTS + 1} hints are too many: at most"):
+        colorizer(halves(), [(i % 90, i // 90, "red") for i in range(MOST_HINTS + 1)])
 
 
 @pytest.mark.parametrize("place", [(-1, 3), (90, 3), (3, 60)])

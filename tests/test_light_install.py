@@ -122,12 +122,28 @@ def test_python_colors_without_loading_torch(light, folder):
 )
 def test_what_needs_torch_says_how_to_get_it(arguments, light, folder):
     (folder / "run").mkdir()
+    (folder / "run" / "model.safetensors").touch()
     (folder / "model.safetensors").touch()
     done = light("-m", "colourgan", *arguments.split(), cwd=folder)
     said = done.stderr.decode()
     assert (done.returncode, done.stdout, said.count("\n")) == (2, b"", 1), said
     assert said.startswith("colourgan: this needs ") and TRAIN in said
     assert {path.name for path in folder.iterdir()} == {"photo.jpg", "run", "model.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("nothing", "no file nothing: name a run folder or a model file"),
+        ("empty", "run folder empty holds no model.safetensors yet: name a run folder or a"),
+        ("hf:a/b", "hf:a/b needs huggingface_hub: pip install 'colourgan[hub]'"),
+        ("hf:a", "'hf:a' names no model on the Hub"),
+    ],
+)
+def test_a_model_that_is_not_there_is_no_reason_to_install_torch(model, said, light, folder):
+    (folder / "empty").mkdir()
+    done = light("-m", "colourgan", "colorize", "photo.jpg", "--model", model, cwd=folder)
+    assert done.returncode == 2 and said in done.stderr.decode() and done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("command", ["", "pretrain", "study", "reproduce", "evaluate", "colorize"])

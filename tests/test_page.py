@@ -30,7 +30,7 @@ from colourgan.hints import Hint
 from colourgan.page import Limits
 from colourgan.page.coloring import PREVIEW, REPORT, Coloring, Settings, marked
 from colourgan.page.examples import FOLDER, examples, halves
-from colourgan.page.limits import Janitor
+from colourgan.page.limits import WORKING, Janitor
 from colourgan.pictures import Picture
 
 gradio = pytest.importorskip("gradio", reason="the page needs gradio")
@@ -126,7 +126,7 @@ def test_transparency_stays_in_the_file_and_is_white_in_the_preview(coloring, tm
         ("a.jpg", b"nothing", RunError, "cannot read a.jpg: not a picture"),
         ("a.txt", b"nothing", RunError, "cannot read a.txt: not a picture"),
         ("a.png", as_bytes(drawn())[:200], RunError, "cannot read a.png: "),
-        ("a.png", as_bytes(drawn(1000, 2001)), UsageError, "a.png has 2.0 megapixels: at most 2"),
+        ("a.png", as_bytes(drawn(1000, 2001)), UsageError, "a.png has 2.1 megapixels: at most 2"),
         ("a.ico", as_bytes(drawn(), "ICO"), RunError, "cannot read a.ico"),
     ],
 )
@@ -189,7 +189,7 @@ def test_many_files_become_one_zip_with_a_report(coloring, tmp_path):
     assert str(tmp_path) not in report
     for line in (
         '"in/d.png","in/d.png","colored"', '"b.jpg","","failed","cannot read b.jpg: not a',
-        '"large.png","","failed","large.png has 2.2 megapixels: at most 2 are colored here"',
+        '"large.png","","failed","large.png has 2.3 megapixels: at most 2 are colored here"',
         '"bomb.png","","failed","bomb.png is too large: at most 1 MB"',
         '"broken.zip","","failed","broken.zip cannot be read as a zip file',
     ):  # fmt: skip
@@ -222,6 +222,29 @@ def test_files_go_after_an_hour_and_the_oldest_if_there_are_too_many(tmp_path):
         while any(tmp_path.iterdir()) and time.monotonic() < until:
             time.sleep(0.01)
         assert not list(tmp_path.iterdir())
+
+
+def test_what_is_being_worked_on_stays(tmp_path):
+    for folder in (WORKING + "1", "done"):
+        (tmp_path / "a" / folder).mkdir(parents=True)
+        (tmp_path / "a" / folder / "file").write_bytes(bytes(20))
+    Janitor(tmp_path, most=10, kept=0).clean()
+    assert [path.parent.name for path in tmp_path.rglob("file")] == [WORKING + "1"]
+
+
+def test_a_long_batch_keeps_its_files(coloring, tmp_path, monkeypatch):
+    janitor = Janitor(tmp_path, most=10**9, kept=0)
+    paths = [put(tmp_path / f"{i}.png") for i in range(3)]
+    colored = Coloring.__dict__["_colorizer"]
+
+    def slow(self, settings):
+        janitor.clean()  # once the pictures lie in the folder of the batch
+        return colored(self, settings)
+
+    monkeypatch.setattr(Coloring, "_colorizer", slow)
+    out = tmp_path / "out" / "colored.zip"
+    out.parent.mkdir()
+    assert coloring.many(paths, Settings(), out) == "3 colored"
 
 
 def test_without_a_list_there_is_no_gallery(tmp_path):
@@ -294,6 +317,42 @@ def test_so_many_at_a_time_in_the_order_of_asking():
     answers = asyncio.run(ask())
     assert [type(each) for each in answers] == [type(None)] * 5 + [TooMany] * 3
     assert most == 2 and sorted(order) == [0, 1, 2, 3, 4]
+
+
+def test_who_goes_away_leaves_no_room_for_more_at_a_time():
+    from colourgan.page.turns import Turns
+
+    running, most, begun = 0, 0, []
+    lock, go = threading.Lock(), threading.Event()
+
+    def work(number: int) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            begun.append(number)
+        go.wait(PATIENCE / 1000)
+        with lock:
+            running -= 1
+
+    async def ask() -> bool:
+        turns = Turns(jobs=1, queue=3)
+        first = asyncio.create_task(turns.take(work, 0))
+        while not begun:
+            await asyncio.sleep(0.01)
+        others = [asyncio.create_task(turns.take(work, i)) for i in range(1, 4)]
+        await asyncio.sleep(0.05)
+        full = turns.is_full
+        for task in (first, *others[:2]):
+            task.cancel()
+        await asyncio.gather(first, *others[:2], return_exceptions=True)
+        assert not turns.is_full
+        go.set()
+        await others[2]
+        return full
+
+    assert asyncio.run(ask())
+    assert (most, begun) == (1, [0, 3])
 
 
 # The interface, in this process
@@ -377,6 +436,45 @@ def test_a_wrong_request_is_told_why(query, content, code, line, client):
     assert answer.status_code == code
     assert answer.json()["error"].startswith(line)
     assert "\n" not in answer.json()["error"]
+
+
+def test_a_form_is_told_what_to_send(client):
+    answer = client.post("/api/color", files={"file": ("a.png", as_bytes(drawn()))})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("send the bytes of the picture alone, as `curl --data")
+
+
+@pytest.mark.parametrize(
+    ("headers", "let_in"),
+    [
+        ({}, True),
+        ({"Origin": "http://127.0.0.1"}, True),
+        ({"Origin": "http://evil.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "https://page.example", "Sec-Fetch-Site": "same-origin"}, True),  # by a proxy
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+    ],
+)
+def test_pages_of_other_hosts_get_nothing(headers, let_in, client):
+    answer = client.post("/api/color", content=as_bytes(drawn()), headers=headers)
+    assert answer.status_code == (200 if let_in else 403)
+    answers = (answer, client.get("/config", headers={"Host": "192.168.1.5", **headers}))
+    assert not any(name.startswith("access-control") for each in answers for name in each.headers)
+
+
+def test_no_more_is_kept_than_there_is_room_for(client, folder):
+    (folder / "filled").write_bytes(bytes(20 * 10**6 - 1000))  # 100 files of 0.2 MB
+    try:
+        for answer in (
+            client.post("/api/color", content=as_bytes(drawn())),
+            client.post("/gradio_api/upload", files={"files": ("a.png", as_bytes(drawn()))}),
+        ):
+            assert answer.status_code == 507
+            assert answer.json()["error"] == "too many files are kept here: try again later"
+    finally:
+        (folder / "filled").unlink()
+    assert client.post("/api/color", content=as_bytes(drawn())).status_code == 200
 
 
 def test_a_request_without_a_length_is_cut_off(client):

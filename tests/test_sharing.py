@@ -273,7 +273,7 @@ def test_a_model_that_onnx_cannot_hold_goes_without(hub, run, monkeypatch, caplo
     monkeypatch.setattr(sharing, "_onnx", _EXPORT)
     monkeypatch.setattr("colourgan.exports.onnx.onnx_bytes", refuse)
     push(run, NAME)
-    assert "model.onnx" not in files(hub) and "pip install 'colourgan[hub,train]'" in card(hub)
+    assert "model.onnx" not in files(hub) and "pip install '.[hub,train]'" in card(hub)
     assert "without model.onnx, so coloring will need torch: generator odd" in caplog.text
     assert isinstance(open_runtime(NAME), TorchRuntime)
 
@@ -320,14 +320,13 @@ def test_the_card_is_filled_from_the_run(hub, run):
     assert "base_model" not in about and "datasets" not in about
     assert "colourgan colorize old.jpg --model hf:anna/streets" in text
     assert 'Colorizer("hf:anna/streets")("old.jpg").save("colored.jpg")' in text
-    assert "pip install 'colourgan[hub]'" in text
+    assert "pip install '.[hub]'" in text
     assert "| `--lr` | `0.0003` | Learning rate of the generator |" in text
     assert "`photos / of <b>mine`: 1,234 training and 56 validation images" in text
     assert "| 2, lowest loss | 0.2000 | 0.0987 | 0.6000 |" in text
     assert "| 3, this model | 0.1000 | 0.0999 | 0.7000 |" in text
     assert (
-        "On validation images; 3 epochs, 3 minutes of training:" in text
-        and "validation loss (l1)" in text
+        "On validation images; 3 epochs, 3 minutes of training:" in text and "validation L1" in text
     )
     assert "Do not use it to claim what the true colors" in text
     assert "colourgan 0.2.0" in text and "(loss.png)" in text

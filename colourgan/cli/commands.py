@@ -201,6 +201,10 @@ def colorize(
         return
     if given := [name for name, value in of_films.items() if value is not None]:
         raise UsageError(f"--{given[0]} is for films, and none is named")
+    for folder in filter(Path.is_dir, paths):
+        if left := sum(each.suffix.lower() in SUFFIXES for each in folder.rglob("*")):
+            said = "a film was" if left == 1 else f"{left} films were"
+            print(f"{shown(folder)}: {said} left out: name films themselves", file=sys.stderr)
     outcomes = colorize_files(
         inputs, colorizer(), out or "colored", format=format, jpeg_quality=jpeg_quality,
         side_by_side=side_by_side, samples=samples, seed=seed, overwrite=overwrite,

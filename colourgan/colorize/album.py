@@ -106,8 +106,9 @@ def colorize_files(
         try:
             with room.for_pixels(pixels_of(task.source)):
                 return _colored(
-                    task, colorizer, samples, seed, side_by_side, jpeg_quality, skip_existing, hints
-                )
+                    task, colorizer, samples, seed, side_by_side, jpeg_quality, overwrite,
+                    skip_existing, hints,
+                )  # fmt: skip
         except DiskFull:
             raise
         # Whatever is wrong with one picture, memory for it included, the others are colored.
@@ -216,6 +217,7 @@ def _colored(
     seed: int,
     side_by_side: bool,
     quality: int,
+    overwrite: bool,
     skip_existing: bool,
     hints: Sequence[Hint],
 ) -> Outcome:
@@ -230,6 +232,8 @@ def _colored(
     for image, target in zip(images, task.targets, strict=True):
         if skip_existing and target.exists():  # of several samples, as the others are missing
             continue
+        if not overwrite and target.exists():
+            raise RunError(f"cannot write {shown(target)}: it was not there when coloring began")
         if grey:
             image = beside(grey, image)
         notes |= dict.fromkeys(save(image, target, task.format, metadata, quality))

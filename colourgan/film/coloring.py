@@ -102,7 +102,7 @@ def colorize_film(
             raise UsageError(f"{shown(source)} has no frame between --start and --end")
         zero = film.origin if start is None else segments.first * film.time_base
         cut = Cut(zero, None if last is None else last + film.origin, start is not None)
-        notes = join(film, segments, look, kept, cut, target)
+        notes = join(film, segments, look, kept, cut, target, overwrite)
     for each in _folders(target):
         with suppress(OSError):
             remove(each)
@@ -239,8 +239,12 @@ def _folder(target: Path, digest: str) -> Path:
 
 def _folders(target: Path) -> list[Path]:
     """All of a target, whatever was asked for."""
-    name = re.escape(_FOLDER.format(name=_short(target), digest="@")).replace("@", "[0-9a-f]{16}")
-    return [each for each in target.parent.iterdir() if re.fullmatch(name, each.name, re.DOTALL)]
+    own, pattern = _short(target), re.compile(r"\.[0-9a-f]{16}\.segments")
+    return [
+        each
+        for each in target.parent.iterdir()
+        if each.name.startswith(own) and pattern.fullmatch(each.name.removeprefix(own))
+    ]
 
 
 def _short(target: Path) -> str:
@@ -268,4 +272,9 @@ def _alone(folder: Path, target: Path) -> Iterator[None]:
         except OSError:  # a disk without locks
             pass
         remove_parts(folder)
-        yield
+        try:
+            yield
+        finally:
+            if not any(folder.glob("*.npz")):
+                with suppress(OSError):
+                    remove(folder)

@@ -95,7 +95,7 @@ def as_frame(rgb: np.ndarray, pts: int, look: Look) -> "av.VideoFrame":
 
 
 class Encoder:
-    """Frames of one segment, in order → its packets. Equal frames give equal packets."""
+    """Frames of one segment, in order → its packets."""
 
     def __init__(self, look: Look):
         av = pyav()

@@ -83,11 +83,18 @@ def kept_streams(film: Film, target: Path) -> Kept:
 
 
 def join(
-    film: Film, segments: Segments, look: Look, kept: Kept, cut: Cut, target: Path
+    film: Film,
+    segments: Segments,
+    look: Look,
+    kept: Kept,
+    cut: Cut,
+    target: Path,
+    overwrite: bool,
 ) -> tuple[str, ...]:
     """Writes the colored film, whole or not at all; notes on what could not be kept.
 
-    Raises DiskFull, and RunError if it cannot be written.
+    Raises DiskFull, and RunError if it cannot be written, or a file has come to be there while the
+    film was colored, without `overwrite`.
     """
     av = pyav()
     form = CONTAINERS[target.suffix.lower()]
@@ -99,6 +106,11 @@ def join(
             av.open(os.path.abspath(part), "w", format=form, container_options=options) as out,
         ):
             notes = _Joined(film, source, out, look, kept, cut).write(segments)
+            if target.exists() and not overwrite:
+                raise RunError(
+                    f"{shown(target)} was not there when coloring began: move it away and run "
+                    "again, which goes on here"
+                )
     except av.error.FFmpegError as error:
         told = " ".join(str(error).split())
         raise RunError(f"cannot write {shown(target)}: {told}") from error

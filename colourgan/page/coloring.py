@@ -25,12 +25,11 @@ from colourgan.errors import RunError, UsageError
 from colourgan.files import replacing
 from colourgan.hints import Hint
 from colourgan.images import SUFFIXES
-from colourgan.page.limits import BATCH, KEPT, Limits
+from colourgan.page.limits import BATCH, KEPT, WORKING, Limits
 from colourgan.pictures import Picture
 from colourgan.runtimes import PACKAGED
 
 PREVIEW = 1200  # pixels of the longer side of what the browser is sent
-MOST_HINTS = 200
 REPORT = "report.csv"
 _RECENT = 32  # pictures whose previews stay in memory: some 6 MB each
 _NAME = 100  # characters of a name in a zip file
@@ -138,7 +137,7 @@ class Coloring:
         The zip has a report of what became of each picture as well. tell: is called with how many
         are done, and how many there are. Raises RunError if none could be colored.
         """
-        with TemporaryDirectory(dir=out.parent) as folder:
+        with TemporaryDirectory(prefix=WORKING, dir=out.parent) as folder:
             into, colored = Path(folder, "in"), Path(folder, "colored")
             refused = self._staged(paths, into)
             total, outcomes = len(_files(into)), []
@@ -176,8 +175,6 @@ class Coloring:
         if settings.model not in self.models:
             choices = ", ".join(self.models)
             raise UsageError(f"unknown model '{settings.model}': choices: {choices}")
-        if len(settings.hints) > MOST_HINTS:
-            raise UsageError(f"{len(settings.hints)} hints are too many: at most {MOST_HINTS}")
         key = settings.model, settings.quality, settings.temperature
         colorizer = self._colorizers.get(key)
         if colorizer is None:

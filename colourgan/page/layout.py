@@ -14,9 +14,9 @@ import gradio as gr
 
 from colourgan.colorize import QUALITIES
 from colourgan.errors import RunError, UsageError
-from colourgan.hints import KEEP, Hint, as_hint, parse_hint
+from colourgan.hints import KEEP, MOST_HINTS, Hint, as_hint, parse_hint
 from colourgan.images import SUFFIXES
-from colourgan.page.coloring import MOST_HINTS, Coloring, Settings, marked
+from colourgan.page.coloring import Coloring, Settings, marked
 from colourgan.page.examples import FOLDER, Example, examples
 from colourgan.page.limits import Limits
 from colourgan.page.turns import Turns
@@ -204,6 +204,8 @@ class _Page:
         """
         if image is None:
             raise UsageError("there is no picture: send one as image")
+        if not all(isinstance(each, int | float | None) for each in (saturation, temperature)):
+            raise UsageError("saturation and temperature are numbers")
         saturation = 1.0 if saturation is None else saturation
         return await self._written(
             image, Settings(model, quality, saturation, temperature or None, hints_of(hints))
@@ -390,7 +392,7 @@ def _sent(**options) -> gr.File:
     moved = place.async_move_resource_to_block_cache
 
     async def checked(path: str | Path | None) -> str | None:
-        if "://" in str(path):
+        if path is not None and not Path(path).is_file():
             raise gr.Error("send the file itself: addresses are not read", print_exception=False)
         return await moved(path)
 

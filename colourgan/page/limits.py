@@ -13,6 +13,7 @@ from colourgan.images import MAX_PIXELS, SUFFIXES, pixels_of, reading
 
 KEPT = 60 * 60  # seconds
 BATCH = 500  # pictures in one batch
+WORKING = "working-"  # how folders of what is being colored begin
 _MEGA = 10**6
 _UPLOADS = 100  # files of the largest size that the disk keeps
 _EVERY = 60  # seconds between two looks at what is too old
@@ -43,6 +44,11 @@ class Limits:
         """Of all files in one batch together."""
         return 20 * self.file_bytes
 
+    @property
+    def disk_bytes(self) -> int:
+        """Of all that is kept at a time."""
+        return _UPLOADS * self.file_bytes
+
     def check_pixels(self, path: Path) -> None:
         """Raises UsageError for a picture with too many pixels, before it is decoded; RunError for
         a file that is no picture.
@@ -53,7 +59,8 @@ class Limits:
                 pixels = _pixels(path)
         if pixels > self.max_megapixels * _MEGA:
             least = f"at most {self.max_megapixels:g} are colored here"
-            raise UsageError(f"{path.name} has {pixels / _MEGA:.1f} megapixels: {least}")
+            has = -(-pixels // (_MEGA // 10)) / 10  # rounded up: 50.003 is not "50.0"
+            raise UsageError(f"{path.name} has {has:.1f} megapixels: {least}")
 
 
 def _pixels(path: Path) -> int:
@@ -66,7 +73,8 @@ def _pixels(path: Path) -> int:
 
 class Janitor:
     """Removes the files of a folder that are older than `kept` seconds, and the oldest of them if
-    all together have more than `most` bytes. Runs beside the block it is entered for.
+    all together have more than `most` bytes, but none below a folder called WORKING…, which whoever
+    works there removes. Runs beside the block it is entered for.
     """
 
     def __init__(self, folder: Path, most: int, kept: float = KEPT, every: float = _EVERY):
@@ -76,7 +84,7 @@ class Janitor:
 
     @classmethod
     def of(cls, folder: Path, limits: Limits) -> "Janitor":
-        return cls(folder, _UPLOADS * limits.file_bytes)
+        return cls(folder, limits.disk_bytes)
 
     def __enter__(self) -> "Janitor":
         self._thread.start()
@@ -88,20 +96,24 @@ class Janitor:
 
     def clean(self) -> None:
         """One look at all files."""
-        found = []
+        found, folders = [], []
         for path in self.folder.rglob("*"):
+            if any(part.startswith(WORKING) for part in path.relative_to(self.folder).parts):
+                continue
             with suppress(OSError):  # whoever made it may remove it now
                 about = path.lstat()
-                if not path.is_dir():
+                if path.is_dir():
+                    folders.append(path)
+                else:
                     found.append((max(about.st_ctime, about.st_mtime), about.st_size, path))
         total, now = 0, time.time()
         for changed, size, path in sorted(found, reverse=True):
             total += size
             if now - changed > self.kept or total > self.most:
                 path.unlink(missing_ok=True)
-        for path in sorted(self.folder.rglob("*"), reverse=True):
+        for path in sorted(folders, reverse=True):
             with suppress(OSError):  # rmdir refuses a folder that has files
-                if path.is_dir() and now - path.lstat().st_ctime > self.kept:
+                if now - path.lstat().st_ctime > self.kept:
                     path.rmdir()
 
     def _run(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from secrets import token_hex
 from threading import Timer
 from types import ModuleType
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import gradio as gr
 import uvicorn
@@ -35,6 +35,7 @@ from colourgan.page.turns import BUSY, TooMany, Turns
 
 ENDPOINT = "/api/color"
 _API = "/gradio_api/"
+_UPLOAD = _API + "upload"
 # All that the page and gradio's clients ask for. The rest of what gradio answers, such as changing
 # the program from the browser, is not there.
 _PATHS = {
@@ -95,7 +96,7 @@ def application(
     )  # fmt: skip
     # Only then Gradio checks that a file which a client names is one that was sent.
     blocks.has_launched = True
-    return Guard(app, limits)
+    return Guard(app, limits, folder)
 
 
 @contextlib.contextmanager
@@ -128,11 +129,12 @@ def is_loopback(host: str) -> bool:
 
 class Guard:
     """An ASGI application around another: answers what the page needs only, cuts off requests that
-    are too large, and forbids browsers to ask other hosts for anything.
+    are too large, and forbids browsers to ask other hosts for anything, and other hosts' pages to
+    ask for anything here. folder: where files are put that are sent.
     """
 
-    def __init__(self, app: Callable, limits: Limits):
-        self.app, self.limits = app, limits
+    def __init__(self, app: Callable, limits: Limits, folder: Path):
+        self.app, self.limits, self.folder, self._coming = app, limits, folder, 0
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         if scope["type"] != "http":
@@ -140,15 +142,27 @@ class Guard:
         path = scope["path"]
         if not _is_ours(path):
             return await _refuse(send, 404, "there is no such page")
+        headers = dict(scope["headers"])
+        if _is_foreign(headers):
+            return await _refuse(send, 403, "pages of other hosts may not ask for anything here")
         most = self._most(path)
-        length = dict(scope["headers"]).get(b"content-length", b"0")
+        length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > most:
             return await _refuse(send, 413, f"too large: at most {most / 10**6:g} MB are taken")
-        await self.app(scope, _counted(receive, most), _with_headers(send))
+        coming = 0
+        if scope["method"] == "POST" and (path == ENDPOINT or path.startswith(_UPLOAD)):
+            coming = int(length) or most  # what does not say its length may have as much
+            if _size(self.folder) + self._coming + coming > self.limits.disk_bytes:
+                return await _refuse(send, 507, "too many files are kept here: try again later")
+        self._coming += coming
+        try:
+            await self.app(scope, _counted(receive, most), _with_headers(send))
+        finally:
+            self._coming -= coming
 
     def _most(self, path: str) -> int:
         """Bytes of a request."""
-        if path.startswith(_API + "upload"):
+        if path.startswith(_UPLOAD):
             return self.limits.batch_bytes
         return self.limits.file_bytes if path == ENDPOINT else _TEXT
 
@@ -157,6 +171,23 @@ def _is_ours(path: str) -> bool:
     """Whether the page needs a path. Gradio would fetch an address that is named as a file."""
     known = path == "/" or path.rstrip("/") in _PATHS or path.startswith(_BELOW)
     return known and "://" not in path
+
+
+def _is_foreign(headers: dict[bytes, bytes]) -> bool:
+    """Whether a browser asks for a page of another host."""
+    if site := headers.get(b"sec-fetch-site"):  # right behind a proxy, too
+        return site == b"cross-site"
+    origin = headers.get(b"origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get(b"host")
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size
+    return total
 
 
 def _counted(receive: Callable, most: int) -> Callable:
@@ -176,7 +207,9 @@ def _with_headers(send: Callable) -> Callable:
     async def sent(message: dict) -> None:
         if message["type"] == "http.response.start":
             found = [
-                each for each in message.get("headers", ()) if each[0].decode() not in _HEADERS
+                (name, value)
+                for name, value in message.get("headers", ())
+                if name.decode() not in _HEADERS and not name.startswith(b"access-control-")
             ]
             added = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
             message = {**message, "headers": [*found, *added]}
@@ -212,6 +245,9 @@ def _add_endpoint(
             asks = {"WWW-Authenticate": 'Basic realm="colourgan"'}
             return JSONResponse({"error": "user and password are needed"}, 401, asks)
         path = folder / f"{token_hex(16)}.sent"
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            said = "send the bytes of the picture alone, as `curl --data-binary @FILE` does"
+            return JSONResponse({"error": said}, 400)
         try:
             settings = _asked(request, coloring)
             if turns.is_full:

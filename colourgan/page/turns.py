@@ -1,10 +1,10 @@
 """Who is served when: requests of the page, of its interface, and of the plain one alike."""
 
-import asyncio
+from asyncio import wrap_future
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
-
-from anyio.to_thread import run_sync
 
 from colourgan.errors import RunError
 
@@ -18,16 +18,19 @@ class TooMany(RunError):
 class Turns:
     """Colors `jobs` pictures at a time, whoever asks for them, in the order of asking, in threads.
 
-    A batch has a turn of its own: it takes long, and nobody is to wait for it.
+    A batch has a turn of its own: it takes long, and nobody is to wait for it. Who goes away before
+    its turn loses it; what has begun keeps its thread until it is done, so that there are never
+    more at a time.
     """
 
     def __init__(self, jobs: int, queue: int):
-        self.queue, self.waiting = queue, 0
-        self._free, self._batch = asyncio.Semaphore(jobs), asyncio.Semaphore(1)
+        self._most = jobs + queue
+        self._pool, self._batches = ThreadPoolExecutor(jobs), ThreadPoolExecutor(1)
+        self._asked: set[Future] = set()  # what waits or runs
 
     @property
     def is_full(self) -> bool:
-        return self.waiting >= self.queue
+        return len(self._asked) >= self._most
 
     async def take(self, call: Callable, *args, waited: bool = True) -> Any:
         """What the function gives, once it is its turn. waited: in Gradio's queue, which has its
@@ -35,17 +38,11 @@ class Turns:
         """
         if not waited and self.is_full:
             raise TooMany(BUSY)
-        self.waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self.waiting -= 1
-        try:
-            return await run_sync(call, *args)
-        finally:
-            self._free.release()
+        future = self._pool.submit(copy_context().run, call, *args)
+        self._asked.add(future)
+        future.add_done_callback(self._asked.discard)
+        return await wrap_future(future)
 
     async def batch(self, call: Callable, *args) -> Any:
         """As `take`, for what takes long."""
-        async with self._batch:
-            return await run_sync(call, *args)
+        return await wrap_future(self._batches.submit(copy_context().run, call, *args))
