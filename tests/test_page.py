@@ -201,6 +201,14 @@ def test_many_files_become_one_zip_with_a_report(coloring, tmp_path):
         coloring.many([tmp_path / "broken.zip"], Settings(), out)
 
 
+def test_a_page_that_closes_ends_a_batch(coloring, tmp_path):
+    coloring.close()
+    out = tmp_path / "out" / "colored.zip"
+    out.parent.mkdir()
+    with pytest.raises(RunError, match="the page is closed"):
+        coloring.many([put(tmp_path / "a.png")], Settings(), out)
+
+
 @pytest.mark.parametrize("name", ["max_mb", "max_megapixels", "queue", "jobs"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_limits_are_above_nothing(name, value):
@@ -657,6 +665,28 @@ def test_twenty_clients_at_once_get_their_own_picture(address):
                  for i in range(20)]  # fmt: skip
         for i, task in enumerate(tasks):
             assert is_of(task.result(), pictures[i]), i
+
+
+def test_closing_the_page_ends_what_waits_in_one_line():
+    process = command("--port", "0")
+    try:
+        address, content = address_of(process), as_bytes(drawn(2000, 3000))
+        with ThreadPoolExecutor(18) as pool:
+            asked = [
+                pool.submit(
+                    httpx.post, f"{address}api/color?quality=best", content=content, timeout=60
+                )
+                for _ in range(18)
+            ]
+            while not any(each.running() for each in asked):
+                time.sleep(0.01)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            assert ended(process) == (0, "the page is closed, and its files are removed\n")
+            assert any(each.exception() or each.result().status_code != 200 for each in asked)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_client_that_goes_away_holds_nobody_up(address):

@@ -27,7 +27,7 @@ from colourgan.hints import Hint
 from colourgan.images import SUFFIXES
 from colourgan.page.limits import BATCH, KEPT, WORKING, Limits
 from colourgan.pictures import Picture
-from colourgan.runtimes import PACKAGED
+from colourgan.runtimes import PACKAGED, Runtime
 
 PREVIEW = 1200  # pixels of the longer side of what the browser is sent
 REPORT = "report.csv"
@@ -80,11 +80,16 @@ class Coloring:
     ):
         self.models, self.limits = dict(models), limits
         self.folders = [Path(folder).resolve() for folder in folders]
+        self._closed = Event()
         self._colorizers, self._opened, self._ab = (
             _Recent(_LOADED), _Recent(_RECENT), _Recent(4 * _RECENT)
         )  # fmt: skip
         for name in self.models:  # so that a wrong one is told of before anybody waits
             self._colorizer(Settings(name))
+
+    def close(self) -> None:
+        """Lets all pictures that are still to come fail, so that a long batch ends at once."""
+        self._closed.set()
 
     def has_classes(self, model: str) -> bool:
         """Whether a model of these decodes classes of color, so that it has a temperature."""
@@ -187,6 +192,7 @@ class Coloring:
             raise UsageError(f"saturation {settings.saturation} is not between 0 and 10")
         colorizer = copy.copy(colorizer)
         colorizer.saturation = settings.saturation
+        colorizer.runtime = _Open(colorizer.runtime, self._closed)
         return colorizer
 
     def _predicted(self, path: Path, settings: Settings) -> tuple[Opened, np.ndarray]:
@@ -226,6 +232,18 @@ class Coloring:
             except RunError:
                 pass  # the report will say what is wrong with it
         return refused
+
+
+class _Open:
+    """A runtime as long as the page is open."""
+
+    def __init__(self, runtime: Runtime, closed: Event):
+        self.runtime, self.closed = runtime, closed
+
+    def __call__(self, L: np.ndarray) -> np.ndarray:
+        if self.closed.is_set():
+            raise RunError("the page is closed")
+        return self.runtime(L)
 
 
 class _Recent:

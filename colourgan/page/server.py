@@ -75,7 +75,10 @@ def run(
             _log.warning(f"whoever reaches {host} can use this page: --auth asks for a password")
         address = f"http://{_in_url(host)}:{bound.getsockname()[1]}/"
         with contextlib.suppress(KeyboardInterrupt), Janitor.of(folder, limits):
-            _serve(app, bound, address, show)
+            try:
+                _serve(app, bound, address, show)
+            finally:
+                app.close()
 
 
 def application(
@@ -96,7 +99,7 @@ def application(
     )  # fmt: skip
     # Only then Gradio checks that a file which a client names is one that was sent.
     blocks.has_launched = True
-    return Guard(app, limits, folder)
+    return Guard(app, limits, folder, coloring.close)
 
 
 @contextlib.contextmanager
@@ -130,11 +133,12 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """An ASGI application around another: answers what the page needs only, cuts off requests that
     are too large, and forbids browsers to ask other hosts for anything, and other hosts' pages to
-    ask for anything here. folder: where files are put that are sent.
+    ask for anything here. folder: where files are put that are sent; close: ends what is running.
     """
 
-    def __init__(self, app: Callable, limits: Limits, folder: Path):
-        self.app, self.limits, self.folder, self._coming = app, limits, folder, 0
+    def __init__(self, app: Callable, limits: Limits, folder: Path, close: Callable):
+        self.app, self.limits, self.folder, self.close = app, limits, folder, close
+        self._coming = 0
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         if scope["type"] != "http":
@@ -313,9 +317,10 @@ def _is_known(request: Request, auth: tuple[str, str]) -> bool:
 
 
 def _serve(app: Callable, bound: socket.socket, address: str, show: bool) -> None:
+    # Its errors are those of requests that closing breaks off: the others are answered.
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, timeout_graceful_shutdown=2, server_header=False,
-        lifespan="on",
+        app, log_level="critical", access_log=False, timeout_graceful_shutdown=2,
+        server_header=False, lifespan="on",
     )  # fmt: skip
     print(f"the page is at {address} (Ctrl-C closes it)", file=sys.stderr, flush=True)
     if show:
