@@ -20,10 +20,10 @@ KEEP = "keep"
 MOST_HINTS = 200  # of a picture: so many take 3 seconds
 PIXELS = 36_000  # of the grid that colors spread on: 160 × 225; its equations take 0.5 s
 # Chosen with bench/hints.py. How much lightness (in CIE units) two neighbors may differ in before
-# the color stops between them, and how little the prediction counts against it.
-_DEVIATION, _PREDICTION = 2.0, 1e-8
-_NEVER = 1e-4  # what is left of the bond of two neighbors that differ: no region is cut off
-_ALIKE = 1e-4  # share of a hint's own weight that stands for how exact it is
+# the color stops between them, and λ, the weight of the prediction.
+_DEVIATION, _LAMBDA = 2.0, 1e-8
+_LEAST_WEIGHT = 1e-4  # of two neighbors, however unlike: no region is cut off
+_RIDGE = 1e-4  # on the diagonal, relative: hints beside each other are nearly collinear
 
 
 class Hint(NamedTuple):
@@ -116,7 +116,7 @@ def _shares(L: np.ndarray, cells: list[int]) -> np.ndarray:
     """
     spreading = _spreading(L, cells)
     together = spreading[cells]
-    together[np.diag_indices(len(cells))] *= 1 + _ALIKE
+    together[np.diag_indices(len(cells))] *= 1 + _RIDGE
     # Between unlike hints the solution swings beyond them.
     shares = (spreading @ np.linalg.inv(together)).clip(0, 1)
     shares /= np.maximum(shares.sum(1, keepdims=True), 1)
@@ -153,14 +153,15 @@ def _spreading(L: np.ndarray, cells: list[int]) -> np.ndarray:
     for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
         here = np.s_[: height - down, max(0, -right) : width - max(0, right)]
         there = np.s_[down:, max(0, right) : width + min(0, right)]
-        bond = np.exp(-0.5 * ((lightness[here] - lightness[there]) / _DEVIATION) ** 2) + _NEVER
-        bond /= math.hypot(down, right)
+        difference = (lightness[here] - lightness[there]) / _DEVIATION
+        weight = np.exp(-0.5 * difference**2) + _LEAST_WEIGHT
+        weight /= math.hypot(down, right)
         pairs = index[here].ravel(), index[there].ravel()
-        weights += sparse.coo_array((bond.ravel(), pairs), (count, count)).tocsr()
+        weights += sparse.coo_array((weight.ravel(), pairs), (count, count)).tocsr()
     weights += weights.T
-    total = np.maximum(weights.sum(1), _NEVER)  # a picture of one pixel has no neighbors
+    total = np.maximum(weights.sum(1), _LEAST_WEIGHT)  # a picture of one pixel has no neighbors
     away = sparse.eye_array(count) - sparse.diags_array(1 / total) @ weights
-    equations = (away.T @ away + _PREDICTION * sparse.eye_array(count)).tocsc()
+    equations = (away.T @ away + _LAMBDA * sparse.eye_array(count)).tocsc()
     # As it is symmetric and positive definite, nothing needs pivoting.
     solver = splu(
         equations, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0, options={"SymmetricMode": True}

@@ -459,7 +459,7 @@ def test_what_cannot_be_pushed(run, tmp_path):
     refused("no file .*gone", prepared, tmp_path / "gone.safetensors", NAME)
     onnx = painter_file(tmp_path / "a.onnx")
     refused("cannot be pushed: name a run folder, a .safetensors", prepared, onnx, NAME)
-    weights = Path(sharing.__file__).parent / "weights" / "resnet20-cifar10.safetensors"
+    weights = Path(sharing.__file__).parents[1] / "weights" / "resnet20-cifar10.safetensors"
     refused("holds no generator of colourgan", prepared, weights, NAME)
     broken = tmp_path / "broken.safetensors"
     for content in (b"", b"12345678", b"\x02" + bytes(7) + b"[]", b"\xff" * 20):
@@ -616,7 +616,7 @@ def test_models_of_another_kind_are_named_as_they_were(hub, tmp_path):
     hub.repositories["anna/streets"].add({"model.safetensors": b"no", "model.onnx": b"no"})
     refused("^model.safetensors of hf:anna/streets is damaged", load_model, NAME, kind=RunError)
     refused("^model.onnx of hf:anna/streets is damaged", open_runtime, NAME, kind=RunError)
-    weights = Path(sharing.__file__).parent / "weights" / "resnet20-cifar10.safetensors"
+    weights = Path(sharing.__file__).parents[1] / "weights" / "resnet20-cifar10.safetensors"
     hub.repositories["anna/streets"].add({"model.safetensors": weights.read_bytes()})
     refused("^model.safetensors of hf:anna/streets holds an encoder", load_model, NAME)
 
