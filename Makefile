@@ -27,7 +27,7 @@ MADE := $(addprefix $(DEMO)/,photos colorized colorized.png pretrain gan evaluat
 .PHONY: help demo test lint install clean
 
 help:
-	@echo "make demo    train, sharpen, evaluate and use a colorizer, in under 5 minutes (DATA=sample)"
+	@echo "make demo    train, sharpen, evaluate and use a colorizer, in some minutes (DATA=sample)"
 	@echo "make test    all tests, offline"
 	@echo "make lint    the style of the code"
 	@echo "make install only what the others begin with: .venv and all that colourgan needs"
