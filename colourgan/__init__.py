@@ -22,7 +22,7 @@ The layers; a module imports only from lower ones:
        metrics         L1, PSNR, SSIM, ΔE, colorfulness, saturation matching
        datasets        a name or folder → decoded once → DataLoaders of (L, ab)
        plots           grids, curves, bars, GIFs
-    2  generators      fastai's DynamicUnet around an encoder, the U-Net of pix2pix: L → ab
+    2  generators      fastai's DynamicUnet around an encoder, U-Nets without one: L → ab
        callbacks       Precision, Adversarial, CycleConsistency, FeatureLoss, EMA
        distances       two sets of pictures → how far apart networks see them
     3  models          one generator, one safe file

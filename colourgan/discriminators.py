@@ -23,7 +23,7 @@ NORMS.update(
 )
 SMALLEST_SIZE = 16
 KERNEL = 4
-IMAGE_PADDING = 3
+SLOPE = 0.2  # of leaky ReLU
 LARGEST_LAST = 7  # the side of the last convolution of `imagegan`
 PUBLISHED = (2, 2, 2, 1)
 # The published strides less one layer of stride 2 at a time; then the same without the layer of
@@ -95,20 +95,54 @@ def imagegan(
 ) -> ConditionalDiscriminator:
     """One logit (N, 1, 1, 1) an image of `size` pixels a side, which sees all of it.
 
-    The image is zero-padded by 3 pixels (32 → 35); 4×4 convolutions of stride 2 with width,
-    2 · width, 4 · width, then 8 · width channels halve it until its side is at most 7 (35 → 17 → 8
-    → 4), and a convolution as large as the rest gives one value. Arguments and errors as
-    `patchgan`. Source: the student project of recipe `batch-vs-spectral`, input 35 × 35; layers as
-    DCGAN's (Radford et al. 2016, section 3).
+    The image is enlarged by 3 pixels a side, bilinearly (32 → 35); a 4×4 convolution without
+    padding takes it back to `size` with `width` channels; 4×4 convolutions of stride 2 with
+    2 · width, 4 · width, then 8 · width channels halve it until its side is at most 7 (32 → 16 → 8
+    → 4), and a convolution as large as the rest gives one value. norm: spectral norm, too, spares
+    the first and the last convolution; otherwise arguments and errors as `patchgan`. At 32 pixels
+    with width 64 these are the published layers. Source: karoly-hars/GAN_image_colorizing,
+    networks.py, whose logit goes through a sigmoid in the network and here in the objective.
     """
     _check_size(size)
-    sides = [size + IMAGE_PADDING]
+    sides = [size]
     while sides[-1] > LARGEST_LAST:
         sides.append(sides[-1] // 2)
-    channels = [width * min(2**i, 8) for i in range(len(sides) - 1)]
-    hidden = _hidden([in_channels, *channels], (2,) * len(channels), KERNEL, norm)
-    layers = [nn.ZeroPad2d((1, 2, 1, 2)), *hidden, nn.Conv2d(channels[-1], 1, sides[-1])]
-    return _assemble(layers, norm, init)
+    channels = [width * min(2**i, 8) for i in range(len(sides))]
+    enlarge = nn.Upsample(size=(size + KERNEL - 1,) * 2, mode="bilinear")
+    first = nn.Conv2d(in_channels, width, KERNEL)
+    hidden = _hidden(channels, (2,) * (len(channels) - 1), KERNEL, norm, first=True)
+    last = nn.Conv2d(channels[-1], 1, sides[-1])
+    layers = [enlarge, first, nn.LeakyReLU(SLOPE), *hidden, last]
+    return _assemble(layers, norm, init, spared=(first, last))
+
+
+@DISCRIMINATORS.register("patchgan94")
+def patchgan94(
+    size: int, norm: str = "batch", width: int = 64, in_channels: int = 3, *, init: str = "normal"
+) -> ConditionalDiscriminator:
+    """A PatchGAN of the same layers at every size, each of whose logits sees 94×94 pixels.
+
+    4×4 convolutions: of stride 2 to width, 2 · width and 4 · width channels, normalized, the first
+    too; of stride 1 to 4 · width, which keeps the size, and linear: neither norm nor activation
+    follows; of stride 1 to 8 · width, normalized; of stride 1 to one channel. Leaky ReLU has slope
+    .3. Logits: 2 × 2 at 32 pixels, and a side of size // 8 − 2 for larger images; 1 × 1 under 32.
+    A receptive field larger than the image covers all of it and its padding.
+
+    norm: spectral norm is in every convolution; otherwise arguments and errors as `patchgan`.
+    "layer" normalizes all values of a sample together, the published code the channels at each
+    pixel by itself. Source: nabraun03/image-colorization-wgan, models/discriminator.py, with width
+    64 and layer norm, for sizes that are multiples of 8 from 24 on. For smaller images one more row
+    and column of zeros lead to the 8 · width channels, or nothing would be left.
+    """
+    _check_size(size)
+    channels = [in_channels, width, 2 * width, 4 * width]
+    layers = _hidden(channels, (2, 2, 2), KERNEL, norm, first=True, slope=0.3)
+    # TensorFlow's "same" for an even kernel: the odd row and column come last.
+    layers += [nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(4 * width, 4 * width, KERNEL)]
+    if size // 8 < 3:
+        layers.append(nn.ZeroPad2d((0, 1, 0, 1)))
+    layers += _hidden([4 * width, 8 * width], (1,), KERNEL, norm, first=True, slope=0.3)
+    return _assemble([*layers, nn.Conv2d(8 * width, 1, KERNEL, padding=1)], norm, init)
 
 
 def patch_strides(size: int) -> tuple[int, ...]:
@@ -132,25 +166,33 @@ def _check_size(size: int) -> None:
 
 
 def _hidden(
-    channels: list[int], strides: tuple[int, ...], kernel: int, norm: str
+    channels: list[int],
+    strides: tuple[int, ...],
+    kernel: int,
+    norm: str,
+    first: bool = False,
+    slope: float = SLOPE,
 ) -> list[nn.Module]:
+    """Convolution, norm and leaky ReLU for each stride; first: whether the first one has a norm."""
     make_norm, padding = NORMS[norm], 1 if kernel == KERNEL else 0
     layers = []
     for i, (inputs, outputs) in enumerate(pairwise(channels)):
-        normed = make_norm is not None and i > 0
+        normed = make_norm is not None and (first or i > 0)
         layers.append(nn.Conv2d(inputs, outputs, kernel, strides[i], padding, bias=not normed))
-        layers += [*([make_norm(outputs)] if normed else []), nn.LeakyReLU(0.2)]
+        layers += [*([make_norm(outputs)] if normed else []), nn.LeakyReLU(slope)]
     return layers
 
 
-def _assemble(layers: list[nn.Module], norm: str, init: str) -> ConditionalDiscriminator:
-    """The layers with their first weights, under spectral norm if `norm` says so.
+def _assemble(
+    layers: list[nn.Module], norm: str, init: str, spared: tuple[nn.Module, ...] = ()
+) -> ConditionalDiscriminator:
+    """The layers with their first weights, under spectral norm if `norm` says so, but for `spared`.
 
     Source: Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018.
     """
     discriminator = ConditionalDiscriminator(layers)
     INITIALIZATIONS[init](discriminator)
     for layer in layers if norm == "spectral" else ():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and layer not in spared:
             spectral_norm(layer)
     return discriminator

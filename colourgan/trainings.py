@@ -108,6 +108,7 @@ _LABELS = Condition(
     "--objective bce or least_squares", lambda t: t.objective in ("bce", "least_squares")
 )
 _PENALTY = Condition("--objective wgan_gp", lambda t: t.objective == "wgan_gp")
+_STEPS = Condition("--d-steps or --g-steps above 1", lambda t: t.d_steps > 1 or t.g_steps > 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +122,19 @@ class Adversary(Discriminator):
     adversarial_weight: float = option(1.0, "Weight of the adversarial loss.", least=0)
     reconstruction_weight: float = option(100.0, "Weight of the reconstruction loss.", least=0)
     d_lr: float = option(2e-4, "Learning rate of the discriminator.", least=0)
-    d_steps: int = option(1, "Discriminator steps per generator step.", least=1)
-    g_steps: int = option(1, "Generator steps per discriminator step.", least=1)
+    d_steps: int = option(1,
+        "Discriminator steps per generator step, each on another batch unless --same-batch.",
+        least=1)
+    g_steps: int = option(1,
+        "Generator steps per discriminator step, each on another batch unless --same-batch.",
+        least=1)
+    same_batch: bool = option(False,
+        "All steps of --d-steps or --g-steps on one batch: both networks step on every batch.",
+        needs=(_STEPS,))
+    d_noise_l: float = option(0.0,
+        "Noise on L for the discriminator: standard deviation, 1 is 50 CIE units.", least=0)
+    d_noise_ab: float = option(0.0,
+        "Noise on true ab for the discriminator: standard deviation, 1 is 110 CIE units.", least=0)
 
     def check(self) -> None:
         super().check()
@@ -130,6 +142,12 @@ class Adversary(Discriminator):
             raise UsageError(
                 f"--d-steps {self.d_steps} and --g-steps {self.g_steps}: one of them must be 1"
             )
+
+
+_INNERMOST = (
+    Condition("--generator pix2pix_unet", lambda t: t.generator == "pix2pix_unet"),
+    Condition("--dropout above 0", lambda t: t.dropout > 0),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +160,9 @@ class RandomGenerator(Options):
         "none"))
     dropout: float = option(0.5, "Dropout probability of the generator, its source of noise.",
         least=0, below=1)
+    innermost_dropout: bool = option(True,
+        "Dropout from the innermost block on, as in the paper; else from the next one on.",
+        needs=_INNERMOST)
     init: str = option("normal", "Weight initialization.", kind="initialization")
 
 

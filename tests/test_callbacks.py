@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelBatchException
 from tiny_training import (
     BATCH,
     G_LR,
@@ -27,8 +27,8 @@ from colourgan.errors import RunError, UsageError
 from colourgan.objectives import OBJECTIVES
 
 
-def plain_loop(G, D, data, d_steps, dtype=None):
-    """Five steps of pix2pix's training as one would write them without fastai."""
+def plain_loop(G, D, data, d_steps=1, dtype=None, g_steps=1, same_batch=False):
+    """pix2pix's training as one would write it without fastai."""
     autocast = partial(torch.autocast, "cpu", dtype=dtype) if dtype else nullcontext
     g_adam = torch.optim.Adam(G.parameters(), lr=G_LR, betas=(0.5, 0.999))
     d_adam = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
@@ -40,16 +40,23 @@ def plain_loop(G, D, data, d_steps, dtype=None):
             fake = G(L)
         fake = fake.float()
 
-        with autocast():
-            on_real, on_fake = D(L, real), D(L, fake.detach())
-        on_real, on_fake = on_real.float(), on_fake.float()
-        real_loss = F.binary_cross_entropy_with_logits(on_real, torch.ones_like(on_real))
-        fake_loss = F.binary_cross_entropy_with_logits(on_fake, torch.zeros_like(on_fake))
-        d_adam.zero_grad()
-        ((real_loss + fake_loss) / 2).backward()
-        d_adam.step()
+        for _ in range(d_steps if same_batch else 1):
+            with autocast():
+                on_real, on_fake = D(L, real), D(L, fake.detach())
+            on_real, on_fake = on_real.float(), on_fake.float()
+            real_loss = F.binary_cross_entropy_with_logits(on_real, torch.ones_like(on_real))
+            fake_loss = F.binary_cross_entropy_with_logits(on_fake, torch.zeros_like(on_fake))
+            d_adam.zero_grad()
+            ((real_loss + fake_loss) / 2).backward()
+            d_adam.step()
 
-        if step % d_steps == 0:
+        if not same_batch and step % d_steps:
+            continue
+        for turn in range(g_steps):
+            if turn:
+                with autocast():
+                    fake = G(L)
+                fake = fake.float()
             with autocast():
                 logits = D(L, fake)
             logits = logits.float()
@@ -74,6 +81,186 @@ def test_five_steps_equal_a_plain_torch_loop(tmp_path, mode, d_steps, norm):
     assert changed(adversarial.discriminator, d_start) and changed(learn.model, g_start)
 
 
+SEVERAL = [{"d_steps": 3, "same_batch": True}, {"g_steps": 3, "same_batch": True}]
+several = pytest.mark.parametrize("steps", SEVERAL, ids=["discriminator", "generator"])
+
+
+def adam_steps(optimizer):
+    (count,) = {int(state["step"]) for state in optimizer.state.values()}
+    return count
+
+
+@pytest.mark.parametrize("mode", [None, "fp32", "bf16"])
+@pytest.mark.parametrize("norm", ["batch", "spectral"])
+@several
+def test_several_steps_on_the_same_batch_equal_a_plain_torch_loop(tmp_path, steps, norm, mode):
+    adversarial, ema = make_adversarial(norm, **steps), EMA(0.9)
+    learn = make_learner(tmp_path, [adversarial, ema, *([Precision(mode)] if mode else [])])
+    G, D = copy.deepcopy(learn.model), make_adversarial(norm).discriminator
+    plain_loop(G, D, batches(5), dtype=torch.bfloat16 if mode == "bf16" else None, **steps)
+    learn.fit(1, lr=G_LR)
+    assert_same(learn.model, G.state_dict(), atol=1e-6, rtol=1e-6)
+    assert_same(adversarial.discriminator, D.state_dict(), atol=1e-6, rtol=1e-6)
+    for_d, for_g = 5 * steps.get("d_steps", 1), 5 * steps.get("g_steps", 1)
+    assert adam_steps(adversarial.optimizer) == len(adversarial.values["d_loss"]) == for_d
+    assert adam_steps(learn.opt.opt) == len(adversarial.values["g_loss"]) == for_g
+    assert ema.updates == for_g
+    assert adversarial.steps == len(learn.recorder.losses) == 5  # a batch counts once
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_a_batch_of_several_generator_steps_is_one_batch_to_other_callbacks(tmp_path):
+    events = []
+    names = ("before_batch", "after_pred", "after_loss", "before_step", "after_step", "after_batch")
+
+    class Noting(Callback):
+        order, run_valid = 70, False  # after all others
+
+    for name in names:
+        setattr(Noting, name, lambda self, name=name: events.append((name, self.iter)))
+    adversarial = make_adversarial(g_steps=2, same_batch=True)
+    learn = make_learner(tmp_path, [adversarial, Noting()], count=2)
+    learn.fit_one_cycle(1, G_LR)
+    a_batch = [names[0], *names[1:-1] * 2, names[-1]]
+    expected = [(name, i) for i in range(2) for name in a_batch]
+    assert events == expected
+    assert len(learn.recorder.lrs) == 2
+
+
+def test_a_further_step_that_another_callback_cancels_ends_the_batch(tmp_path):
+    seen = []
+
+    class Cancelling(Callback):
+        order, run_valid = 20, False
+
+        def after_pred(self):
+            seen.append(self.iter)
+            if seen.count(self.iter) == 2:
+                raise CancelBatchException
+
+        def after_batch(self):
+            assert not torch.is_autocast_enabled("cpu")  # closed by Precision's after_cancel_batch
+
+    adversarial = make_adversarial(g_steps=4, same_batch=True)
+    learn = make_learner(tmp_path, [adversarial, Precision("bf16"), Cancelling()], count=3)
+    learn.fit(1, lr=G_LR)
+    assert seen == [0, 0, 1, 1, 2, 2] and adam_steps(learn.opt.opt) == 3
+
+
+def test_the_penalty_is_that_of_each_step_on_the_same_batch(tmp_path, monkeypatch):
+    objective, D = OBJECTIVES["wgan_gp"](), make_adversarial("none").discriminator
+    adversarial = Adversarial(D, objective, lr=1e-2, d_steps=3, same_batch=True)
+    D = copy.deepcopy(D)
+    learn = make_learner(tmp_path, [adversarial], count=1)
+    L, real = (torch.stack(part) for part in zip(*batches(1), strict=True))
+    fake = copy.deepcopy(learn.model)(L).detach()
+    place = torch.full((BATCH, 1, 1, 1), 0.5)  # of every mixture, for both
+    monkeypatch.setattr(torch, "rand", lambda *size, device: place)
+    learn.fit(1, lr=G_LR)
+    adam, expected = torch.optim.Adam(D.parameters(), lr=1e-2, betas=(0.5, 0.999)), []
+    for _ in range(3):
+        penalty = objective.penalty(D, L, real, fake)
+        expected.append(float(penalty))
+        adam.zero_grad()
+        (objective.d_loss(D(L, real), D(L, fake)) + penalty).backward()
+        adam.step()
+    assert len(set(expected)) == 3
+    assert adversarial.values["d_penalty"] == pytest.approx(expected)
+    assert_same(adversarial.discriminator, D.state_dict(), atol=1e-6, rtol=1e-6)
+
+
+# Noise
+
+
+class Watched(nn.Module):
+    """Notes what a discriminator is shown; judges by the means of L and ab."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.seen = nn.Parameter(torch.ones(())), []
+
+    def forward(self, L, ab):
+        self.seen.append((L.detach().clone(), ab.detach().clone()))
+        return self.weight * (L.mean((1, 2, 3)) + ab.mean((1, 2, 3)))
+
+
+def shown(tmp_path, count=1, **options):
+    """Of each batch: L, true ab and predicted ab, and what the discriminator saw, call by call."""
+    adversarial, made = Adversarial(Watched(), OBJECTIVES["bce"](), **options), []
+    note = lambda self: made.append((*self.xb, *self.yb, self.pred.detach().clone()))  # noqa: E731
+    watch = Callback(after_pred=note)
+    make_learner(tmp_path, [adversarial, watch], count=count).fit(1, lr=G_LR)
+    return made, adversarial.discriminator.seen
+
+
+def test_noise_on_lightness_is_the_same_wherever_the_discriminator_looks(tmp_path):
+    ((L, ab, pred), *_), seen = shown(tmp_path, d_noise_l=0.3)
+    (on_real, on_fake, in_loss) = seen
+    assert torch.equal(on_real[0], on_fake[0]) and torch.equal(on_real[0], in_loss[0])
+    noise, inside = on_real[0] - L, on_real[0].abs() < 1
+    assert on_real[0].abs().max() == 1 and not inside.all()  # clamped
+    assert noise[L.abs() < 0.2].std().item() == pytest.approx(0.3, rel=0.2)
+    assert torch.equal(on_real[1], ab)
+    assert torch.equal(on_fake[1], pred) and torch.equal(in_loss[1], pred)
+
+
+def test_noise_on_ab_is_on_true_ab_alone(tmp_path):
+    ((L, ab, pred), *_), seen = shown(tmp_path, d_noise_ab=0.2)
+    (on_real, on_fake, in_loss) = seen
+    assert all(torch.equal(each[0], L) for each in seen)
+    noise = on_real[1] - ab
+    assert noise.std().item() == pytest.approx(0.2, rel=0.1)
+    assert noise[:, 0].std() > 0.1 and noise[:, 1].std() > 0.1 and noise.mean().abs() < 0.05
+    assert on_real[1].abs().max() > 1  # not clamped
+    assert torch.equal(on_fake[1], pred) and torch.equal(in_loss[1], pred)
+
+
+@several
+def test_a_batch_has_one_draw_of_noise_and_another_batch_another(tmp_path, steps):
+    made, seen = shown(tmp_path, count=2, d_noise_l=0.1, d_noise_ab=0.1, **steps)
+    half = len(seen) // 2
+    assert half == (7 if "d_steps" in steps else 5)
+    for part in (seen[:half], seen[half:]):
+        assert all(torch.equal(L, part[0][0]) for L, _ in part)
+        assert sum(torch.equal(ab, part[0][1]) for _, ab in part) == steps.get("d_steps", 1)
+    passes = steps.get("g_steps", 1)
+    noise = [seen[i * half][1] - made[i * passes][1] for i in range(2)]
+    assert all(each.std() > 0.05 for each in (*noise, noise[0] - noise[1]))
+
+
+def test_the_penalty_and_the_generators_loss_are_of_noisy_lightness(tmp_path):
+    got = []
+
+    class Penalized(type(OBJECTIVES["bce"]())):
+        def penalty(self, discriminator, L, real, fake):
+            got.append((L, real, fake))
+            return 0 * discriminator.weight
+
+    adversarial = Adversarial(Watched(), Penalized(), d_noise_l=0.1, d_noise_ab=0.1)
+    make_learner(tmp_path, [adversarial], count=1).fit(1, lr=G_LR)
+    ((L, real, fake),) = got
+    (on_real, on_fake, _) = adversarial.discriminator.seen
+    assert torch.equal(L, on_real[0]) and torch.equal(real, on_real[1])
+    assert torch.equal(fake, on_fake[1])
+
+
+def test_reconstruction_is_of_clean_colors(tmp_path):
+    losses = []
+    for options in ({}, {"d_noise_l": 0.5, "d_noise_ab": 0.5}):
+        learn = make_learner(tmp_path, [make_adversarial("none", **options)], count=1)
+        learn.fit(1, lr=G_LR)
+        losses.append(learn.recorder.losses[0])
+    assert losses[0] == losses[1]
+
+
+def test_without_noise_nothing_is_drawn(tmp_path, monkeypatch):
+    def drawn(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(torch, "randn_like", drawn)
+    make_learner(tmp_path, [make_adversarial()], count=1).fit(1, lr=G_LR)
+
+
 def test_five_to_one_moves_the_generator_on_every_fifth_batch_only(tmp_path):
     moved = []
     watch = Callback(after_step=lambda self: moved.append(self.train_iter))
@@ -85,7 +272,7 @@ def test_five_to_one_moves_the_generator_on_every_fifth_batch_only(tmp_path):
     assert len(learn.recorder.losses) == 12
 
 
-@pytest.mark.parametrize("steps", [{}, {"d_steps": 2}, {"g_steps": 3}], ids=str)
+@pytest.mark.parametrize("steps", [{}, {"d_steps": 2}, {"g_steps": 3}, *SEVERAL], ids=str)
 def test_alone_the_discriminator_trains_on_a_generator_that_stays_as_it_is(tmp_path, steps):
     predicted = []
 
@@ -102,7 +289,8 @@ def test_alone_the_discriminator_trains_on_a_generator_that_stays_as_it_is(tmp_p
     assert_same(learn.model, ema.average, rtol=0, atol=0)
     assert ema.updates == 0 and len(predicted) > 10 and all(predicted)
     assert changed(adversarial.discriminator, d_start)
-    assert len(adversarial.values["d_loss"]) == 5 and not adversarial.values["g_loss"]
+    each = steps.get("d_steps", 1) if "same_batch" in steps else 1
+    assert len(adversarial.values["d_loss"]) == 5 * each and not adversarial.values["g_loss"]
     adversarial.alone = False
     learn.fit(1, lr=G_LR)
     assert learn.model.training is False and changed(learn.model, g_start)  # after validation
@@ -184,8 +372,9 @@ def test_penalty_of_an_objective_reaches_the_discriminator(tmp_path):
     assert norms[0] < norms[1] - 1e-3
 
 
-def test_lr_find_leaves_everything_as_it_was(tmp_path):
-    adversarial, ema = make_adversarial(d_steps=2), EMA()
+@pytest.mark.parametrize("steps", [{"d_steps": 2}, *SEVERAL], ids=str)
+def test_lr_find_leaves_everything_as_it_was(tmp_path, steps):
+    adversarial, ema = make_adversarial(**steps), EMA()
     learn = make_learner(tmp_path, [adversarial, ema, Precision("bf16")])
     learn.fit(1, lr=G_LR)
     before = copy.deepcopy([adversarial.state_dict(), ema.state_dict(), learn.opt.state_dict()])
@@ -270,9 +459,10 @@ def test_nan_in_the_discriminators_loss_is_named(tmp_path):
         make_learner(tmp_path, [adversarial]).fit(1)
 
 
-def test_resumed_training_equals_an_uninterrupted_one(tmp_path):
+@pytest.mark.parametrize("steps", [{"d_steps": 2}, *SEVERAL], ids=str)
+def test_resumed_training_equals_an_uninterrupted_one(tmp_path, steps):
     def run(epochs, state=None):
-        callbacks = [make_adversarial(d_steps=2), EMA(), Precision("bf16")]
+        callbacks = [make_adversarial(**steps), EMA(), Precision("bf16")]
         learn = make_learner(tmp_path, callbacks)
         learn.create_opt()
         parts = [learn.model, learn.opt, *callbacks]
@@ -290,6 +480,8 @@ WRONG_USE = {
     "both": ({"d_steps": 2, "g_steps": 3}, "one of them must be 1"),
     "l1": ({"reconstruction_weight": -1}, "reconstruction_weight must not be negative"),
     "adversarial": ({"adversarial_weight": -0.1}, "adversarial_weight must not be negative"),
+    "noise on L": ({"d_noise_l": -0.1}, "d_noise_l must not be negative"),
+    "noise on ab": ({"d_noise_ab": float("nan")}, "d_noise_ab must not be negative"),
 }
 
 

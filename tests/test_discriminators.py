@@ -8,6 +8,7 @@ from colourgan.discriminators import (
     imagegan,
     patch_strides,
     patchgan,
+    patchgan94,
     receptive_field,
 )
 from colourgan.errors import UsageError
@@ -89,7 +90,8 @@ def test_every_discriminator_is_conditional_and_trains_with_every_norm(name, nor
 def test_every_discriminator_fits_every_size(name, size):
     logits = DISCRIMINATORS[name](size, width=2)(*pictures(size))
     assert logits.shape[:2] == (1, 1) and logits.isfinite().all()
-    assert (logits.shape[2:] == (1, 1)) == (name == "imagegan")
+    small = name == "patchgan94" and size < 32
+    assert (logits.shape[2:] == (1, 1)) == (name == "imagegan" or small)
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
@@ -121,24 +123,87 @@ def test_the_first_weights_can_be_chosen(name):
     torch.testing.assert_close(gram, torch.eye(len(gram)), atol=1e-5, rtol=0)
 
 
-def test_imagegan_at_32_takes_35_and_sees_every_pixel():
+def test_imagegan_enlarges_32_to_35_and_sees_every_pixel():
     inputs = []
     discriminator = imagegan(32, norm="none", width=4)
     for layer in filter(is_conv, discriminator.layers):
-        layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0].shape[-1]))
+        layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     L, ab = pictures(32, 2)
     L.requires_grad_()
     logits = discriminator(L, ab)
-    assert inputs == [35, 17, 8, 4] and logits.shape == (2, 1, 1, 1)
+    assert [x.shape[-1] for x in inputs] == [35, 32, 16, 8, 4] and logits.shape == (2, 1, 1, 1)
+    enlarged = nn.functional.interpolate(torch.cat([L, ab], 1), (35, 35), mode="bilinear")
+    assert torch.equal(inputs[0], enlarged)
     logits[0].sum().backward()
     assert L.grad[0].all() and not L.grad[1].any()
 
 
+def test_imagegan_at_32_is_the_published_one():
+    layers = list(imagegan(32).layers)
+    convolutions = list(filter(is_conv, layers))
+    assert [c.out_channels for c in convolutions] == [64, 128, 256, 512, 1]
+    assert [(c.stride[0], c.padding[0]) for c in convolutions] == [(1, 0), *[(2, 1)] * 3, (1, 0)]
+    assert {c.kernel_size for c in convolutions} == {(4, 4)}
+    block = [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]
+    kinds = [nn.Upsample, nn.Conv2d, nn.LeakyReLU, *block * 3, nn.Conv2d]
+    assert [type(layer) for layer in layers] == kinds
+    assert {layer.negative_slope for layer in layers if isinstance(layer, nn.LeakyReLU)} == {0.2}
+    assert sum(p.numel() for p in imagegan(32).parameters()) == 2_765_633  # 2.77 M
+
+
 def test_imagegan_widens_to_8_times_its_width():
     convolutions = list(filter(is_conv, imagegan(256).layers))
-    assert [c.out_channels for c in convolutions] == [64, 128, 256, 512, 512, 512, 1]
-    assert [c.stride[0] for c in convolutions] == [2] * 6 + [1]
+    assert [c.out_channels for c in convolutions] == [64, 128, 256, *[512] * 4, 1]
+    assert [c.stride[0] for c in convolutions] == [1, *[2] * 6, 1]
     assert convolutions[-1].kernel_size == (4, 4)
+    assert list(filter(is_conv, imagegan(112, width=2).layers))[-1].kernel_size == (7, 7)
+
+
+@pytest.mark.parametrize("norm", sorted(set(NORMS) - {"none"}))
+def test_every_norm_of_imagegan_spares_the_first_and_the_last_convolution(norm):
+    layers = list(imagegan(32, norm, width=4).layers)
+    if norm == "spectral":
+        normed = [hasattr(layer, "parametrizations") for layer in filter(is_conv, layers)]
+    else:
+        kind = type(NORMS[norm](4))
+        after = [*layers[1:], None]
+        normed = [isinstance(b, kind) for a, b in zip(layers, after, strict=True) if is_conv(a)]
+    assert normed == [False, True, True, True, False]
+
+
+def test_patchgan94_is_the_published_one():
+    layers = list(patchgan94(32, "layer").layers)
+    convolutions = list(filter(is_conv, layers))
+    assert [c.out_channels for c in convolutions] == [64, 128, 256, 256, 512, 1]
+    assert [c.stride[0] for c in convolutions] == [2, 2, 2, 1, 1, 1]
+    assert [c.bias is not None for c in convolutions] == [*[False] * 3, True, False, True]
+    assert {c.kernel_size for c in convolutions} == {(4, 4)}
+    block = [nn.Conv2d, nn.GroupNorm, nn.LeakyReLU]  # the first layer is normalized, too
+    kinds = [*block * 3, nn.ZeroPad2d, nn.Conv2d, *block, nn.Conv2d]
+    assert [type(layer) for layer in layers] == kinds
+    assert layers[9].padding == (1, 2, 1, 2)
+    assert {layer.negative_slope for layer in layers if isinstance(layer, nn.LeakyReLU)} == {0.3}
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"), [(32, [16, 8, 4, 4, 3, 2]), (96, [48, 24, 12, 12, 11, 10])]
+)
+def test_patchgan94_has_the_published_maps(size, sides):
+    discriminator, seen = patchgan94(size, "none", width=2), []
+    for layer in filter(is_conv, discriminator.layers):
+        layer.register_forward_hook(lambda layer, x, y: seen.append(y.shape[-1]))
+    discriminator(*pictures(size))
+    assert seen == sides
+
+
+def test_a_logit_of_patchgan94_sees_94_pixels():
+    assert pixels_seen(patchgan94(256, "none", width=2), 256) == 94
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_patchgan94_of_one_small_image_has_a_norm_with_something_to_normalize(norm):
+    for size in (16, 23, 24, 31):
+        assert patchgan94(size, norm, width=2)(*pictures(size)).shape == (1, 1, 1, 1)
 
 
 def test_only_batch_norm_makes_a_logit_depend_on_the_other_images():
@@ -165,12 +230,14 @@ def test_layer_norm_is_over_all_of_a_sample_with_a_scale_and_shift_a_channel():
 def test_spectral_norm_bounds_every_convolution(name):
     torch.manual_seed(0)
     discriminator = DISCRIMINATORS[name](64, "spectral", width=8, init="orthogonal")
+    convolutions = list(filter(is_conv, discriminator.layers))
+    if name == "imagegan":
+        convolutions = convolutions[1:-1]
     with torch.no_grad():
-        for convolution in filter(is_conv, discriminator.layers):
+        for convolution in convolutions:
             convolution.parametrizations.weight.original.mul_(50)  # as if training had blown it up
     for _ in range(10):  # power iterations
         discriminator(*pictures(64))
-    convolutions = list(filter(is_conv, discriminator.layers))
     largest = [torch.linalg.matrix_norm(c.weight.flatten(1), 2).item() for c in convolutions]
     assert min(largest) > 0.95 and max(largest) < 1.05
 

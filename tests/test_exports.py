@@ -30,7 +30,13 @@ from colourgan.exports import (
 )
 from colourgan.exports import onnx as onnx_exports
 from colourgan.exports.common import DECODING
-from colourgan.generators import described, dynamic_unet, pix2pix_unet
+from colourgan.generators import (
+    described,
+    dynamic_unet,
+    nazeri_unet,
+    pix2pix_unet,
+    residual_unet,
+)
 from colourgan.models import load_model, model_file, save_model
 
 SMALL = {"decoder_channels": 8, "encoder_stages": 2}
@@ -102,6 +108,8 @@ GENERATORS = {
     "bins": lambda: trained("efficientnet_lite0", bins=True, **SMALL),
     "timm": lambda: trained("timm:convnext_atto", **SMALL),
     "pix2pix": lambda: stepped(pix2pix_unet(32, 4, init="kaiming")),
+    "nazeri": lambda: stepped(nazeri_unet(32, 4, init="kaiming")),
+    "residual": lambda: stepped(residual_unet(32, 4, init="kaiming")),
 }
 
 
@@ -126,7 +134,7 @@ def exported(name):
 
 
 every_generator = pytest.mark.parametrize("name", GENERATORS)
-SIZES = [(1, 32, 32), (3, 32, 32), (1, 33, 47), (3, 65, 34)]
+SIZES = [(1, 32, 32), (3, 32, 32), (1, 33, 47), (3, 65, 34), (1, 12, 16)]
 
 
 @every_generator
@@ -355,6 +363,14 @@ def test_torchscript_extends_pictures_as_the_unet_of_pix2pix_does(pix2pix, tmp_p
     to_torchscript(pix2pix, tmp_path / "model.ts")
     script = torch.jit.load(tmp_path / "model.ts")
     same(script, pix2pix, (2, 32, 32), (1, 300, 401), (2, 17, 70))
+
+
+@pytest.mark.parametrize("name", ["nazeri", "residual"])
+def test_torchscript_extends_pictures_as_the_other_unets_do(name, tmp_path):
+    to_torchscript(exported(name).generator, tmp_path / "model.ts")
+    script = torch.jit.load(tmp_path / "model.ts")
+    sizes = (2, 32, 32), (1, 300, 401), (2, 17, 70), (2, 5, 16)
+    same(script, exported(name).generator, *sizes)
 
 
 def test_torchscript_is_refused_to_generators_of_one_size(resnet20, pix2pix, tmp_path):

@@ -127,6 +127,39 @@ def test_the_weight_of_the_reconstruction_is_that_of_features_too(parents, tmp_p
     assert float(history(run)[0]["feature_loss"]) > 0
 
 
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0)], ids=["l1", "adversarial"])
+def test_both_losses_reach_all_of_a_generator_of_classes(weights, parents, tmp_path):
+    norms = {}
+
+    def note(self):
+        for name, weight in self.model.named_parameters():
+            norms.setdefault(name, []).append(float(weight.grad.norm()))
+
+    reconstruction, adversarial = weights
+    run = gan_finetune(
+        model=parents["bins"], epochs=1, reconstruction_weight=reconstruction,
+        adversarial_weight=adversarial, **TINY, cbs=Callback(before_step=note),
+        out=tmp_path / "run",
+    )  # fmt: skip
+    assert all(norm > 0 for each in norms.values() for norm in each)
+    before, after = (load_model(each).state_dict() for each in (parents["bins"], run))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    kept = {"prior", "rebalancing", "temperature", "vivid", "saturation"}
+    assert same == {f"classes.{name}" for name in kept}
+
+
+def test_features_are_of_every_step_on_the_same_batch(parents, tmp_path):
+    seen = []
+    steps = {"g_steps": 2, "same_batch": True}
+    note = Callback(after_batch=lambda self: seen.append(len(self.learn.feature_loss.values)))
+    note.order, note.run_valid = 99, False
+    gan_finetune(
+        model=parents["l1"], epochs=1, reconstruction="feature", **steps, **TINY, cbs=note,
+        out=tmp_path / "run",
+    )  # fmt: skip
+    assert seen == [2, 4, 6]
+
+
 def test_features_are_not_computed_for_the_discriminator_alone(parents, tmp_path):
     settings = {"epochs": 1, "d_epochs": 1, "reconstruction": "feature"}
     run = gan_finetune(model=parents["l1"], **settings, **TINY, out=tmp_path / "run")

@@ -20,7 +20,7 @@ from colourgan.color import AB_SCALE
 from colourgan.datasets import color_dataloaders
 from colourgan.encoders import ENCODERS, save_weights
 from colourgan.errors import RunError, UsageError
-from colourgan.generators import dynamic_unet, pix2pix_unet
+from colourgan.generators import GENERATORS, dynamic_unet, pix2pix_unet
 from colourgan.learners.export import export, to_fastai
 from colourgan.models import load_model, model_file, save_model
 
@@ -122,6 +122,33 @@ def test_a_generator_without_encoder_comes_back_as_it_was(pix2pix, tmp_path):
     arguments = {"size": 16, "width": 4, "norm": "instance", "dropout": 0.2}
     assert metadata["arguments"] == {"generator": "pix2pix_unet", **arguments}
     assert metadata["encoder"] == {"arch": "none", "weights": "none", "sha256": None}
+
+
+PLAIN = [name for name in GENERATORS if name != "dynamic_unet"]
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_every_generator_without_encoder_comes_back_as_it_was(name, norm, tmp_path):
+    generator = stepped(GENERATORS[name](32, 4, norm, 0.1, "kaiming"))
+    save_model(generator, tmp_path / "a.safetensors")
+    again = load_model(tmp_path / "a.safetensors")
+    with torch.no_grad():
+        assert torch.equal(again(pictures(37, 51)), generator(pictures(37, 51)))
+    assert again.arguments == generator.arguments
+    assert again.arguments["generator"] == name and again.origin == generator.origin
+    dropouts = [
+        [m.p for m in g.modules() if isinstance(m, torch.nn.Dropout)] for g in (again, generator)
+    ]
+    assert dropouts[0] == dropouts[1] == [0.1, 0.1]
+
+
+def test_a_pix2pix_without_dropout_in_the_innermost_block_comes_back_without(tmp_path):
+    save_model(pix2pix_unet(16, 4, innermost_dropout=False), tmp_path / "a.safetensors")
+    assert metadata_of(tmp_path / "a.safetensors")["arguments"]["innermost_dropout"] is False
+    first, second = load_model(tmp_path / "a.safetensors").ups[:2]
+    kinds = [[type(layer) for layer in up] for up in (first, second)]
+    assert torch.nn.Dropout not in kinds[0] and torch.nn.Dropout in kinds[1]
 
 
 def same_bytes(folder, *names):

@@ -89,6 +89,23 @@ def test_dropout_is_next_to_the_bottleneck(size, count):
     assert not found(small(size, dropout=0), nn.Dropout)
 
 
+@pytest.mark.parametrize(("size", "count"), [(16, 1), (32, 2), (64, 3), (256, 3)])
+def test_dropout_can_spare_the_innermost_block(size, count):
+    with torch.device("meta"):
+        model = pix2pix_unet(size, 4, init="default", innermost_dropout=False)
+    noisy = [len(found(up, nn.Dropout)) for up in model.ups]
+    assert noisy == [0, *[1] * count, *[0] * (len(model.ups) - count - 1)]
+
+
+def test_a_file_says_where_dropout_is_only_if_it_is_not_as_it_always_was():
+    assert "innermost_dropout" not in small().arguments
+    model = small(innermost_dropout=False)
+    assert model.arguments["innermost_dropout"] is False
+    arguments = dict(model.arguments)
+    again = GENERATORS[arguments.pop("generator")](**arguments)
+    assert not found(again.ups[0], nn.Dropout) and found(again.ups[1], nn.Dropout)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_one_image_is_enough_to_train_every_parameter(norm):
     model = small(norm=norm, dropout=0.0)

@@ -143,8 +143,9 @@ def fp16_on_cpu(monkeypatch):
     )
 
 
-def trained(tmp_path, mode, scale=None):
-    adversarial, ema, numbers = make_adversarial("none", d_steps=2), EMA(), Precision(mode)
+def trained(tmp_path, mode, scale=None, **steps):
+    steps = steps or {"d_steps": 2}
+    adversarial, ema, numbers = make_adversarial("none", **steps), EMA(), Precision(mode)
     if scale:
         numbers.load_state_dict({"scaler": {**GradScaler("cpu").state_dict(), "scale": scale}})
     learn = make_learner(tmp_path, [adversarial, ema, numbers], count=8)
@@ -163,18 +164,50 @@ def test_loss_scaling_changes_no_step(tmp_path, fp16_on_cpu):
     assert_same(scaled.adversarial.discriminator, expected, atol=1e-6, rtol=1e-6)
 
 
-def test_fastais_own_loss_scaling_changes_no_step(tmp_path, monkeypatch):
-    scaler = lambda _, enabled: GradScaler("cpu", enabled=enabled)  # noqa: E731
-    monkeypatch.setattr(fp16, "GradScaler", scaler)
-    learners = []
-    for numbers in ([fp16.MixedPrecision()], []):
-        learn = make_learner(tmp_path, [make_adversarial("none"), *numbers])
-        learn.fit(1, lr=G_LR)
-        learners.append(learn)
-    scaled, plain = learners
+def test_loss_scaling_changes_none_of_several_steps_on_a_batch(tmp_path, fp16_on_cpu):
+    steps = {"g_steps": 3, "same_batch": True}
+    scaled, plain = (trained(tmp_path, mode, **steps) for mode in ("fp16", "bf16"))
+    assert scaled.precision.state_dict()["scaler"]["_growth_tracker"] == 24
+    assert scaled.adversarial.state_dict()["scaler"]["_growth_tracker"] == 8
+    assert scaled.ema.updates == 24
     assert_same(scaled.model, plain.model.state_dict(), atol=1e-6, rtol=1e-6)
     expected = plain.adversarial.discriminator.state_dict()
     assert_same(scaled.adversarial.discriminator, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [{}, {"g_steps": 2, "same_batch": True}], ids=str)
+def test_fastais_own_loss_scaling_changes_no_step(tmp_path, monkeypatch, steps):
+    scaler = lambda _, enabled: GradScaler("cpu", enabled=enabled)  # noqa: E731
+    monkeypatch.setattr(fp16, "GradScaler", scaler)
+    learners, opened = [], []
+
+    class Autocast(fp16.autocast):
+        def __enter__(self):
+            opened.append(1)
+            return super().__enter__()
+
+        def __exit__(self, *error):
+            opened.append(-1)
+            return super().__exit__(*error)
+
+    monkeypatch.setattr(fp16, "autocast", Autocast)
+    for numbers in ([fp16.MixedPrecision()], []):
+        learn = make_learner(tmp_path, [make_adversarial("none", **steps), *numbers])
+        learn.fit(1, lr=G_LR)
+        learners.append(learn)
+    scaled, plain = learners
+    assert opened == [1, -1] * (len(opened) // 2) and opened
+    assert_same(scaled.model, plain.model.state_dict(), atol=1e-6, rtol=1e-6)
+    expected = plain.adversarial.discriminator.state_dict()
+    assert_same(scaled.adversarial.discriminator, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_overflow_in_a_further_step_skips_that_step_alone(tmp_path, fp16_on_cpu):
+    steps = {"g_steps": 3, "same_batch": True}
+    learn = trained(tmp_path, "fp16", scale=float(2**127), **steps)
+    skipped = 127 - math.log2(learn.precision.state_dict()["scaler"]["scale"])
+    assert skipped > 0 and learn.ema.updates == 24 - skipped
+    assert all(weight.isfinite().all() for weight in learn.model.parameters())
 
 
 def test_a_step_whose_gradients_overflow_is_skipped(tmp_path, fp16_on_cpu):

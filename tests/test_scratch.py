@@ -76,12 +76,18 @@ def model_hash(run):
         {"real_label": 0.9},
         {"discriminator": "pixelgan"},
         {"discriminator": "imagegan"},
+        {"discriminator": "patchgan94", "batch_size": 6},
+        {"generator": "nazeri_unet"},
+        {"generator": "residual_unet"},
+        {"innermost_dropout": False},
         {"discriminator": "none"},
         {"norm": "instance"},
         {"dropout": 0.0},
         {"init": "default"},
         {"d_steps": 2},
         {"g_steps": 2},
+        {"d_noise_l": 0.5},
+        {"d_noise_ab": 0.5},
         {"schedule": "linear"},
         {"schedule": "step", "decay_steps": 1},
         {"ema": 0.9},
@@ -93,12 +99,19 @@ def test_every_setting_reaches_the_generators_weights(trained, settings):
     assert trained(**settings) != trained()
 
 
+@pytest.mark.parametrize("steps", ["d_steps", "g_steps"])
+def test_several_steps_on_the_same_batch_are_others_than_on_several(trained, steps):
+    assert trained(**{steps: 2}, same_batch=True) not in (trained(**{steps: 2}), trained())
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"cycle_weight": 0.0},
         {"objective": "bce"},
         {"pool_size": 1},  # up to 50 images nothing is shown again
+        {"generator": "nazeri_unet"},
+        {"generator": "residual_unet"},
         {"lr_floor": 1e-3},
         {"seed": 1},
     ],
@@ -182,9 +195,21 @@ def test_one_cycle_of_pretraining_cycles_its_momentum(data, tmp_path):
     assert min(seen) == pytest.approx(0.85, abs=5e-3) and 1 < seen.argmin() < 4
 
 
-@pytest.mark.parametrize("function", [train_generator, train_cyclegan])
-def test_a_run_broken_off_goes_on_along_its_schedule(function, data, tmp_path):
-    settings = TINY | {"data": data, "epochs": 3, "schedule": "linear"}
+NOISY = {"d_noise_l": 0.1, "d_noise_ab": 0.1, "same_batch": True}
+
+
+@pytest.mark.parametrize(
+    ("function", "more"),
+    [
+        (train_generator, {}),
+        (train_generator, NOISY | {"d_steps": 2}),
+        (train_generator, NOISY | {"g_steps": 2}),
+        (train_cyclegan, {}),
+    ],
+    ids=str,
+)
+def test_a_run_broken_off_goes_on_along_its_schedule(function, more, data, tmp_path):
+    settings = TINY | {"data": data, "epochs": 3, "schedule": "linear"} | more
 
     def break_off(self):
         if self.training and self.learn.epochs_before == 1:
@@ -212,6 +237,22 @@ def test_a_generator_that_would_never_step_is_refused(data, run, tmp_path):
             train(out)
         assert "\n" not in str(why.value)
         assert len(history(train(out, d_steps=4))) >= 1  # the folder is free
+        same = tmp_path / f"{out.name}-same"  # here it steps on every batch
+        assert len(history(train(same, same_batch=True))) >= 1
+
+
+@pytest.mark.parametrize("generator", ["nazeri_unet", "residual_unet"])
+@pytest.mark.parametrize("function", [train_generator, train_cyclegan])
+def test_a_run_of_each_generator_has_a_model_that_rebuilds_itself(run, function, generator):
+    options = {"batch_size": 2} if function is train_cyclegan else {}
+    model = load_model(run(function, generator=generator, **options))
+    assert model.arguments["generator"] == generator
+    assert model(torch.zeros(1, 1, 19, 33)).shape == (1, 2, 19, 33)
+
+
+def test_the_model_of_a_run_says_that_its_innermost_block_has_no_dropout(run):
+    assert load_model(run(innermost_dropout=False)).arguments["innermost_dropout"] is False
+    assert "innermost_dropout" not in load_model(run()).arguments
 
 
 def test_the_model_is_the_generator_from_lightness_to_color(run):
@@ -251,6 +292,9 @@ WRONG = {
         "--reconstruction-weight must be 0 or more, not -1.0",
     ),
     "cycle weight": (train_cyclegan, {"cycle_weight": -1.0}, "--cycle-weight must be 0 or more"),
+    "multiple": (
+        train_generator, {"size": 24, "generator": "nazeri_unet"}, "is not a multiple of 16",
+    ),
     "size": (train_generator, {"size": 24}, "cannot halve 24 that often: choose 16 or 32"),
     "batch norm": (
         train_generator,

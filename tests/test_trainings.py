@@ -83,6 +83,7 @@ WRONG = {
     "none": (Study, {"methods": ()}, "methods: a study needs at least one"),
     "stages": (Study, {"stages": ("1",)}, "unknown stages '1': all or a number from 2"),
     "nothing": (Pretrain, {"epochs": 0, "frozen_epochs": 0}, "nothing to train"),
+    "noise": (GanFinetune, {"d_noise_l": -0.1}, "--d-noise-l must be 0 or more, not -0.1"),
     "steps": (GanFinetune, {"d_steps": 2, "g_steps": 3}, "--d-steps 2 and --g-steps 3: one of"),
     "resume": (TrainEncoder, {"resume": True}, "--resume needs the run's folder: add --out RUN"),
 }  # fmt: skip
@@ -96,9 +97,13 @@ def test_a_wrong_value_is_one_line(case):
     assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
-STEPS = {"d_steps": 2, "adversarial_weight": 2.0, "d_lr": 1e-3, "d_width": 8, "objective": "hinge"}
+STEPS = {"d_noise_l": 0.1, "d_noise_ab": 0.1}
+STEPS |= {"d_steps": 2, "adversarial_weight": 2.0, "d_lr": 1e-3, "d_width": 8, "objective": "hinge"}
 CONDITIONS = [
     (GanFinetune, {"penalty_weight": 1.0}, "--objective wgan_gp", {"objective": "wgan_gp"}),
+    (GanFinetune, {"same_batch": True}, "--d-steps or --g-steps above 1", {"d_steps": 2}),
+    (GanFinetune, {"same_batch": True}, "--d-steps or --g-steps above 1", {"g_steps": 2}),
+    (TrainCycleGAN, {"innermost_dropout": False}, "--dropout above 0", {"dropout": 0.1}),
     (GanFinetune, {"real_label": 0.9}, "--objective bce or least_squares", {}),
     (Pretrain, {"decay_steps": 9}, "--schedule step or exponential", {"schedule": "step"}),
     (GanFinetune, {"lr_floor": 1e-5}, "--schedule linear, step or exp", {"schedule": "linear"}),
@@ -124,6 +129,15 @@ def test_an_option_without_effect_is_refused(kind, given, needs, so):
     assert needs in str(refused.value)
     assert getattr(kind(**given, **so), name) == given[name]
     kind(**{name: getattr(kind, name)}, **without)  # the default is no request
+
+
+def test_only_the_unet_of_pix2pix_has_dropout_in_its_innermost_block():
+    both = {"innermost_dropout": False, "dropout": 0.1}
+    assert not TrainGenerator(**both, generator="pix2pix_unet").innermost_dropout
+    with pytest.raises(UsageError, match="--innermost-dropout has no effect without --generator p"):
+        TrainGenerator(**both, generator="nazeri_unet")
+    plain = adapted(TrainGenerator(**both), generator="residual_unet")
+    assert plain == TrainGenerator(generator="residual_unet", dropout=0.1)
 
 
 def test_values_are_taken_in_the_types_of_a_notebook_and_of_json():

@@ -12,12 +12,13 @@ from statistics import fmean
 
 import torch
 from fastai.callback.core import CancelBatchException, CancelFitException
+from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import ValueMetric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from colourgan.callbacks.base import TrainingCallback, epoch_of, model_device
-from colourgan.callbacks.precision import autocast_of, grad_scaler, precision_of
+from colourgan.callbacks.precision import Precision, autocast_of, grad_scaler, precision_of
 from colourgan.errors import Diverged, UsageError
 from colourgan.objectives import Objective
 
@@ -25,10 +26,10 @@ from colourgan.objectives import Objective
 class GANCallback(TrainingCallback):
     """The base of Adversarial and CycleConsistency.
 
-    names: the losses and shares that a subclass notes for every batch; each becomes a column in the
-    recorder, the mean over an epoch's training batches. saved: the attributes that are networks,
-    optimizers and the like, and belong to its state. A subclass calls `__init__` with the base
-    learning rate of its optimizers, the discriminators' first.
+    names: the losses and shares that a subclass notes; each becomes a column in the recorder, the
+    mean of what was noted in an epoch. saved: the attributes that are networks, optimizers and the
+    like, and belong to its state. A subclass calls `__init__` with the base learning rate of its
+    optimizers, the discriminators' first.
     """
 
     # After Precision, whose autocast ends in after_loss: inside it a discriminator would keep
@@ -104,20 +105,34 @@ class Adversarial(GANCallback):
     own Adam with `lr` and `betas`, without weight decay; `lr` is constant unless a schedule calls
     `scale_rates`. objective: an `objectives.Objective`. The generator minimises
     reconstruction_weight × the learner's loss (L1 or another) + adversarial_weight ×
-    objective.g_loss. d_steps: steps of the discriminator for each step of the generator; each takes
-    a batch of its own, and the generator steps on every d_steps-th. g_steps: conversely, steps of
-    the generator for each step of the discriminator. While `alone` is set, the discriminator trains
-    on every batch and the generator stays as it is: it predicts as in validation, and neither its
-    weights nor the statistics of its batch norm change.
+    objective.g_loss.
 
-    Every epoch gets four columns in the recorder: the means over the training batches of d_loss and
-    g_loss (the adversarial term, before its weight), and the shares of logits for true colors above
-    the objective's threshold (d_real_accuracy) and for predicted ones below it (d_fake_accuracy).
-    A gradient penalty, part of d_loss, also has the column d_penalty. `learn.loss` stays the
+    d_steps: steps of the discriminator for each step of the generator; each takes a batch of its
+    own, and the generator steps on every d_steps-th. g_steps: conversely, steps of the generator
+    for each step of the discriminator. same_batch: the further steps of the one are on the batch of
+    the first, so that both step on every batch. What the discriminator says, the penalty too, is
+    computed anew for each of its steps; for each of the generator's the forward pass and all that
+    follows it, so other callbacks have their events from after_pred to after_step once a step, but
+    before_batch and after_batch once a batch, and `learn.loss` is that of the last step.
+
+    d_noise_l, d_noise_ab: standard deviations, in network units, of Gaussian noise on what the
+    discriminator sees: L, for true and for predicted colors alike and in the generator's loss too,
+    then clamped to [-1, 1]; and true ab. Every batch has one draw of it, from torch's global
+    generator, in all of its steps. So nabraun03/image-colorization-wgan, Trainer.py, with .1 and
+    .116 in these units; there ab is clamped as well, to ±127.5 CIE units, which it hardly reaches.
+
+    While `alone` is set, the discriminator trains on every batch, with same_batch d_steps times,
+    and the generator stays as it is: it predicts as in validation, and neither its weights nor the
+    statistics of its batch norm change.
+
+    Every epoch gets four columns in the recorder: the means over the steps of d_loss and g_loss
+    (the adversarial term, before its weight), and the shares of logits for true colors above the
+    objective's threshold (d_real_accuracy) and for predicted ones below it (d_fake_accuracy). A
+    gradient penalty, part of d_loss, also has the column d_penalty. `learn.loss` stays the
     learner's own loss, and `learn.model` the generator alone. NaN or infinity in a loss ends
     `learn.fit` with RunError before any step is taken on it; it ends `lr_find` as divergence does.
-    Raises UsageError for a negative weight, for steps below 1 or both above 1, and for batch norm
-    with an objective that penalises the gradient of each image by itself.
+    Raises UsageError for a negative weight or noise, for steps below 1 or both above 1, and for
+    batch norm with an objective that penalises the gradient of each image by itself.
     Source: defaults of Isola et al., "Image-to-Image Translation with Conditional Adversarial
     Networks", CVPR 2017, section 3.3 and its algorithm: the discriminator first, on separate
     batches of true and predicted colors.
@@ -138,9 +153,13 @@ class Adversarial(GANCallback):
         betas: tuple[float, float] = (0.5, 0.999),
         d_steps: int = 1,
         g_steps: int = 1,
+        same_batch: bool = False,
+        d_noise_l: float = 0.0,
+        d_noise_ab: float = 0.0,
     ):
         refuse_negative(reconstruction_weight=reconstruction_weight)
         refuse_negative(adversarial_weight=adversarial_weight)
+        refuse_negative(d_noise_l=d_noise_l, d_noise_ab=d_noise_ab)
         for name, steps in {"d_steps": d_steps, "g_steps": g_steps}.items():
             if steps < 1:
                 raise UsageError(f"{name} must be 1 or more, not {steps}")
@@ -150,7 +169,10 @@ class Adversarial(GANCallback):
         self.discriminator, self.objective = discriminator, objective
         self.reconstruction_weight = reconstruction_weight
         self.adversarial_weight = adversarial_weight
-        self.d_steps, self.g_steps = d_steps, g_steps
+        self.d_steps, self.g_steps, self.same_batch = d_steps, g_steps, same_batch
+        self.d_noise_l, self.d_noise_ab = d_noise_l, d_noise_ab
+        # Of a batch: passes of the generator, those that are done, L and true ab as shown.
+        self.passes, self.done, self.shown = 1, 0, ()
         self.names = (*self.names, *(["d_penalty"] if objective.per_sample else []))
         super().__init__(lr, torch.optim.Adam(discriminator.parameters(), lr=lr, betas=betas))
 
@@ -159,28 +181,23 @@ class Adversarial(GANCallback):
         if self.alone:  # comes after fastai's own choice of the mode
             self.learn.model.eval()
 
+    def before_batch(self) -> None:
+        self.passes, self.done = self.g_steps if self.same_batch else 1, 0
+
     def after_loss(self) -> None:
-        """The discriminator's step, then the generator's adversarial loss if it is its turn."""
-        L, real, fake = self.xb[0], self.yb[0], self.pred
+        """The discriminator's steps, then the generator's adversarial loss if it is its turn."""
         self._note(l1_loss=self.loss_grad)
-        if self.alone or self.steps % self.g_steps == 0:
-            shown = fake.detach()
-            with autocast_of(self.learn):
-                on_real, on_fake = self.discriminator(L, real), self.discriminator(L, shown)
-            on_real, on_fake = on_real.float(), on_fake.float()
-            penalty = self.objective.penalty(self.discriminator, L, real, shown)
-            loss = self.objective.d_loss(on_real, on_fake) + penalty
-            self._note(
-                **({"d_penalty": penalty} if self.objective.per_sample else {}),
-                d_loss=loss,
-                d_real_accuracy=(on_real > self.objective.threshold).float().mean(),
-                d_fake_accuracy=(on_fake < self.objective.threshold).float().mean(),
-            )
-            self._step_discriminator(loss)
+        first = self.done == 0
+        if first:
+            self.shown = self._noisy(self.xb[0], self.yb[0])
+        (L, real), fake = self.shown, self.pred
+        if first and (self.alone or self.same_batch or self.steps % self.g_steps == 0):
+            for _ in range(self.d_steps if self.same_batch else 1):
+                self._train_discriminator(L, real, fake.detach())
         if self.alone:
             raise CancelBatchException
-        self.steps += 1
-        if self.steps % self.d_steps:
+        self.steps += first
+        if not self.same_batch and self.steps % self.d_steps:
             raise CancelBatchException
         with frozen(self.discriminator), autocast_of(self.learn):
             logits = self.discriminator(L, fake)
@@ -188,6 +205,43 @@ class Adversarial(GANCallback):
         self._note(g_loss=adversarial)
         weighted = self.reconstruction_weight * self.loss_grad
         self.learn.loss_grad = weighted + self.adversarial_weight * adversarial
+
+    def after_batch(self) -> None:
+        """The generator's further steps on the same batch: fastai's own pass, for each again."""
+        self.done += 1
+        while self.done < self.passes:
+            for callback in self.learn.cbs:
+                if isinstance(callback, (Precision, MixedPrecision)):
+                    callback.before_batch()  # after_loss ended the autocast
+            try:
+                self.learn._do_one_batch()
+            except CancelBatchException:
+                self.learn("after_cancel_batch")
+            self.done += 1
+
+    def after_cancel_batch(self) -> None:
+        self.passes = 0
+
+    def _noisy(self, L: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
+        if self.d_noise_l:
+            L = (L + self.d_noise_l * torch.randn_like(L)).clamp(-1, 1)
+        if self.d_noise_ab:
+            ab = ab + self.d_noise_ab * torch.randn_like(ab)
+        return L, ab
+
+    def _train_discriminator(self, L: Tensor, real: Tensor, fake: Tensor) -> None:
+        with autocast_of(self.learn):
+            on_real, on_fake = self.discriminator(L, real), self.discriminator(L, fake)
+        on_real, on_fake = on_real.float(), on_fake.float()
+        penalty = self.objective.penalty(self.discriminator, L, real, fake)
+        loss = self.objective.d_loss(on_real, on_fake) + penalty
+        self._note(
+            **({"d_penalty": penalty} if self.objective.per_sample else {}),
+            d_loss=loss,
+            d_real_accuracy=(on_real > self.objective.threshold).float().mean(),
+            d_fake_accuracy=(on_fake < self.objective.threshold).float().mean(),
+        )
+        self._step_discriminator(loss)
 
 
 @contextmanager

@@ -3,20 +3,19 @@
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colourgan.errors import UsageError
-from colourgan.generators.base import GENERATORS, SMALLEST, BoundedAb, recorded
-from colourgan.initializations import INITIALIZATIONS
-from colourgan.registry import Registry
-
-GENERATOR_NORMS = Registry("generator norm")
-GENERATOR_NORMS.update(
-    batch=nn.BatchNorm2d,
-    instance=lambda channels: nn.InstanceNorm2d(channels, affine=True),
-    none=None,
+from colourgan.generators.base import GENERATORS
+from colourgan.generators.plain import (
+    GENERATOR_NORMS,
+    bound_of,
+    check_options,
+    extended,
+    initialized,
+    parameter_counts,
 )
+
 WIDEST = 8  # times the first layer's channels: no layer has more
 NOISY = 3  # no more blocks than these have dropout
 KERNEL = {"kernel_size": 4, "stride": 2, "padding": 1}
@@ -31,8 +30,17 @@ class Pix2PixUnet(nn.Module):
     multiples by repeating the last row and column, and the prediction is cropped.
     """
 
+    parameter_counts = parameter_counts
+
     def __init__(
-        self, size: int, width: int, norm: str, dropout: float, in_channels: int, out_channels: int
+        self,
+        size: int,
+        width: int,
+        norm: str,
+        dropout: float,
+        in_channels: int,
+        out_channels: int,
+        innermost_dropout: bool = True,
     ):
         super().__init__()
         self.size = size
@@ -42,20 +50,16 @@ class Pix2PixUnet(nn.Module):
         downs += [_down(a, b, norm) for a, b in pairwise(channels[:-1])]
         # The innermost has one pixel, which a batch of one image could not normalise.
         self.downs = nn.ModuleList([*downs, _down(*channels[-2:], "none")])
-        noisy = min(NOISY, depth - 3)  # as many as read the widest features, or three
-        ups = [_up(channels[-1], channels[-2], norm, dropout)]
+        count = min(NOISY, depth - 3)  # as many as read the widest features, or three
+        noisy = range(count) if innermost_dropout else range(1, count + 1)
+        ups = [_up(channels[-1], channels[-2], norm, dropout if 0 in noisy else 0)]
         for i, (inputs, outputs) in enumerate(pairwise(channels[-2::-1]), start=1):
-            ups.append(_up(2 * inputs, outputs, norm, dropout if i < noisy else 0))
+            ups.append(_up(2 * inputs, outputs, norm, dropout if i in noisy else 0))
         self.ups = nn.ModuleList([*ups, _up(2 * channels[0], out_channels, "none", 0)])
-        self.bound = BoundedAb() if out_channels == 2 else nn.Tanh()
+        self.bound = bound_of(out_channels)
 
     def forward(self, L: Tensor) -> Tensor:
-        x, skips = L, []
-        # Not -n % size: torch.export halves a multiple of an unknown size sooner than a remainder.
-        below, right = ((n + self.size - 1) // self.size * self.size - n for n in L.shape[-2:])
-        # Always extending, which may be by nothing, is safe for every size to come.
-        if recorded() or below or right:
-            x = F.pad(x, (0, right, 0, below), mode="replicate")
+        x, skips = extended(L, self.size), []
         for down in self.downs:
             skips.append(x)
             x = down(x)
@@ -63,10 +67,6 @@ class Pix2PixUnet(nn.Module):
             x = torch.cat([up(x), skips.pop()], dim=1)
         x = self.ups[-1](x)[..., : L.shape[-2], : L.shape[-1]]
         return self.bound(x.float())
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Number of parameters; no part of them is an encoder of its own."""
-        return {"generator": sum(p.numel() for p in self.parameters())}
 
 
 def _down(inputs: int, outputs: int, norm: str, first: bool = False) -> nn.Sequential:
@@ -92,32 +92,31 @@ def pix2pix_unet(
     init: str = "normal",
     in_channels: int = 1,
     out_channels: int = 2,
+    innermost_dropout: bool = True,
 ) -> Pix2PixUnet:
     """The U-Net of pix2pix for size×size images, a power of two; it has no pretrained encoder.
 
     width: channels of the first layer, doubled by each layer up to 8 times as many; norm: "batch",
     "instance" or "none"; dropout: its probability in the first blocks up, three of them from 64
     pixels on, two for 32, one for 16: the noise of the GAN, see `sampling`; init: a name of
-    INITIALIZATIONS; in_channels, out_channels: 1 and 2 for L → ab, 2 and 1 for ab → L.
-    Its attributes `arguments` and `origin` are what a model file needs to build it again, L → ab.
-    Raises UsageError for a size that cannot be halved down to 1×1, and for other wrong values.
-    Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks",
-    CVPR 2017, section 6.1.1; at 256 pixels its layers are that section's, channel for channel.
+    INITIALIZATIONS; in_channels, out_channels: 1 and 2 for L → ab, 2 and 1 for ab → L;
+    innermost_dropout: whether the first block up is one of those with dropout, as in the paper; if
+    not, it is the next ones, as many, as in the code of junyanz/pytorch-CycleGAN-and-pix2pix at 256
+    pixels. Its attributes `arguments` and `origin` are what a model file needs to build it again,
+    L → ab. Raises UsageError for a size that cannot be halved down to 1×1, and for other wrong
+    values. Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial
+    Networks", CVPR 2017, section 6.1.1; at 256 pixels its layers are that section's, channel for
+    channel.
     """
-    if size < SMALLEST:
-        raise UsageError(f"size {size} is too small: at least {SMALLEST} pixels are needed")
+    check_options(size, width, dropout)
     if size & (size - 1):
         below = 2 ** (size.bit_length() - 1)
         raise UsageError(
             f"a U-Net down to 1×1 cannot halve {size} that often: choose {below} or {2 * below}"
         )
-    if width < 1:
-        raise UsageError(f"width {width} is too small: at least 1 channel is needed")
-    if not 0 <= dropout < 1:
-        raise UsageError(f"dropout {dropout} is not in [0, 1)")
-    model = Pix2PixUnet(size, width, norm, dropout, in_channels, out_channels)
-    INITIALIZATIONS[init](model)
+    channels = {"in_channels": in_channels, "out_channels": out_channels}
+    model = Pix2PixUnet(size, width, norm, dropout, **channels, innermost_dropout=innermost_dropout)
     options = {"size": size, "width": width, "norm": norm, "dropout": dropout}
-    model.arguments = {"generator": "pix2pix_unet", **options}
-    model.origin = {"arch": "none", "weights": "none", "sha256": None}
-    return model.train()
+    if not innermost_dropout:  # what is as it always was is not written
+        options["innermost_dropout"] = False
+    return initialized(model, init, generator="pix2pix_unet", **options)

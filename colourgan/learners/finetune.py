@@ -87,6 +87,7 @@ def against(discriminator, t: Adversary) -> Adversarial:
         discriminator, build_objective(t.objective, t.real_label, t.penalty_weight),
         reconstruction_weight=t.reconstruction_weight, adversarial_weight=t.adversarial_weight,
         lr=t.d_lr, betas=(t.beta1, t.beta2), d_steps=t.d_steps, g_steps=t.g_steps,
+        same_batch=t.same_batch, d_noise_l=t.d_noise_l, d_noise_ab=t.d_noise_ab,
     )  # fmt: skip
 
 

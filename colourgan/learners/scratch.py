@@ -82,7 +82,8 @@ def train_cyclegan(training: TrainCycleGAN, cbs: list[Callback]) -> Path:
 def _generator(t: RandomGenerator, **channels: int) -> nn.Module:
     if t.generator == "dynamic_unet":
         raise UsageError("dynamic_unet is built around an encoder: train it by pretrain")
-    return GENERATORS[t.generator](t.size, t.width, t.norm, t.dropout, init=t.init, **channels)
+    more = channels if t.innermost_dropout else channels | {"innermost_dropout": False}
+    return GENERATORS[t.generator](t.size, t.width, t.norm, t.dropout, init=t.init, **more)
 
 
 def _run(

@@ -144,7 +144,8 @@ def train(
     take a single step.
     """
     batches = len(learn.dls.train) * sum(phase.epochs for phase in phases if not phase.alone)
-    d_steps = getattr(phases[0].training, "d_steps", 1)
+    asked = phases[0].training
+    d_steps = 1 if getattr(asked, "same_batch", False) else getattr(asked, "d_steps", 1)
     if batches < d_steps:
         raise UsageError(
             f"the generator would never train: it takes one step every {d_steps} batches "
