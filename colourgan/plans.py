@@ -3,7 +3,7 @@
 Like trainings, they are dataclasses whose fields are the only place of an option.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from colourgan.errors import UsageError
@@ -32,12 +32,23 @@ class Study(Experiment):
 
     encoders: ARCH[@WEIGHTS] as for `pretrain`, or ARCH@trained:DATA (the study trains it on DATA by
     `train-encoder`), ARCH@adapted and ARCH@adapted:WEIGHTS (published, or those weights, trained on
-    with the cell's own data). methods: a reconstruction, "gan" or "gan:OBJECTIVE", which finetunes
-    the L1 cell of the same kind. tunings: "unfrozen" (one learning rate), "discriminative" (the
-    encoder's is a tenth), "gradual" (the same after a first epoch with a frozen encoder) or
-    "frozen" (of the encoder only batch norm learns from L1; a GAN then trains all of it). base,
-    gan, encoder: what the grid does not vary. An encoder is trained once, with seed 0: differences
-    between seeds are those of what follows.
+    with the cell's own data). methods: a reconstruction; RECONSTRUCTION+gan[:OBJECTIVE], which
+    finetunes the cell of that reconstruction against a discriminator; "gan" and "gan:OBJECTIVE",
+    which finetune the L1 cell. limits: numbers of training images, in place of base.limit; an
+    encoder that is trained on with the cell's own data gets as many, one of ARCH@trained:DATA has
+    its own. steps: of each pretraining, in place of base.epochs, so that many images and few are
+    trained on equally long; in whole epochs, at least one. generators: "dynamic_unet" is the U-Net
+    around each encoder; another one is trained from random weights, once and not for each encoder,
+    tuning and decoder. discriminators: NAME, or NAME:NORM, of the GANs; none: gan's own. tunings:
+    "unfrozen" (one learning rate), "discriminative" (the encoder's is a tenth), "gradual" (the same
+    after a first epoch with a frozen encoder) or "frozen" (of the encoder only batch norm learns
+    from L1; a GAN then trains all of it). base, gan, encoder: what the grid does not vary. An
+    encoder is trained once, with seed 0: differences between seeds are those of what follows.
+
+    Every model of another method than L1 is also compared with the L1 model of the same kind made
+    as colorful, if the study has it, or else with the one that it finetunes. With several limits,
+    the L1 model of a pretrained encoder is compared so with that of the same encoder's random
+    weights.
     """
 
     name: str = option("", "Name of the study, and of its folder.", positional=True)
@@ -46,7 +57,17 @@ class Study(Experiment):
         "ARCH[@WEIGHTS], ARCH@trained:DATA or ARCH@adapted, separated by commas.",
     )
     data: tuple[str, ...] = option(("cifar10",), "Data set names or folders of images.")
-    methods: tuple[str, ...] = option(("l1", "gan"), "l1, l2, bins, feature, gan, gan:OBJECTIVE.")
+    methods: tuple[str, ...] = option(
+        ("l1", "gan"),
+        "l1, l2, bins or feature; gan[:OBJECTIVE] finetunes l1, bins+gan[:OBJECTIVE] bins.",
+    )
+    limits: tuple[int, ...] = option(
+        (), "Numbers of training images, in place of --limit.", none="that of --limit", least=1
+    )
+    steps: int | None = option(
+        None, "Training steps of each pretraining, in place of --epochs.", none="those of --epochs",
+        least=1,
+    )  # fmt: skip
     sizes: tuple[int, ...] = option(
         (), "Sides of the square images.", unit="pixels", none="the data set's own", least=16
     )
@@ -61,6 +82,14 @@ class Study(Experiment):
     decoders: tuple[str, ...] = option(
         ("encoder",), "Channels of the decoder blocks: encoder (as the encoder's) or a number."
     )
+    generators: tuple[str, ...] = option(
+        ("dynamic_unet",),
+        "dynamic_unet (around each encoder), or others from random weights.", kind="generator",
+    )  # fmt: skip
+    discriminators: tuple[str, ...] = option(
+        (), "NAME or NAME:NORM of the GANs' discriminators.",
+        none="that of --gan-discriminator and --gan-d-norm",
+    )  # fmt: skip
     base: Pretrain = part(
         Pretrain(frozen_epochs=0), "",
         (*PLACE, "encoder", "data", "size", "start", "frozen_epochs", "encoder_lr_ratio",
@@ -80,14 +109,16 @@ class Study(Experiment):
 
     def check(self) -> None:
         super().check()
-        for name in ("encoders", "data", "methods", "tunings", "stages", "lightness", "decoders"):
-            if not getattr(self, name):
-                raise UsageError(f"{name}: a study needs at least one")
-        for name in ("encoders", "data", "methods", "sizes", "tunings", "stages", "lightness",
-                     "decoders", "distances"):  # fmt: skip
-            given = getattr(self, name)
+        for each in fields(Study):
+            given = getattr(self, each.name)
+            if not isinstance(each.default, tuple):
+                continue
+            if each.default and not given:
+                raise UsageError(f"{each.name}: a study needs at least one")
             if len(set(given)) < len(given):
-                raise UsageError(f"{name} names something twice: {', '.join(map(str, given))}")
+                raise UsageError(f"{each.name} names something twice: {', '.join(map(str, given))}")
+        if self.steps and not (self.limits or self.base.limit):
+            raise UsageError("--steps needs a number of training images: add --limits or --limit")
         _check_numbers("stages", self.stages, "all", 2)
         _check_numbers("decoder", self.decoders, "encoder", 4)
 

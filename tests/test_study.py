@@ -22,7 +22,7 @@ from colourgan.evaluate import evaluate
 from colourgan.learners import gan_finetune, pretrain, training
 from colourgan.models import load_model
 from colourgan.plans import Study
-from colourgan.study import read_study, report_of, status_of, study
+from colourgan.study import command_line, read_study, report_of, status_of, study
 from colourgan.study.findings import COSTS
 from colourgan.trainings import GanFinetune, Pretrain, TrainEncoder
 
@@ -150,9 +150,74 @@ def test_what_is_finished_is_kept_and_more_can_be_asked_for(whole, data, trained
     assert trained() == [] and set(results(whole).method) == {"gan", "l1 as colorful as gan"}
     study(TOY, data=(data,), out=whole, methods=("l2", "l1"), seeds=1)
     assert trained() == [f"resnet20@none l2 {data} 16 8, seed 0"]
-    assert list(results(whole).method) == ["l1", "l2"]
+    assert list(results(whole).method) == ["l1", "l2", "l1 as colorful as l2"]
     study(TOY, data=(data,), out=whole)
     pd.testing.assert_frame_equal(results(whole), before, check_exact=True)
+
+
+def test_limits_are_trained_equally_long_and_drawn(data, tmp_path):
+    plan = replace(
+        TOY, data=(data,), seeds=1, methods=("l1",), limits=(8, 16), steps=4,
+        encoders=("resnet20@packaged", "resnet20@none"), base=replace(TOY.base, batch_size=4),
+        out=tmp_path / "limits",
+    )  # fmt: skip
+    page = study(plan).read_text()
+    table = results(plan.out)
+    models = table[table.kind == "model"]
+    assert len(models) == 4 and (models.state == "done").all()
+    for row in models.itertuples():
+        config = json.loads((plan.out / "runs" / row.run / "config.json").read_text())
+        assert config["arguments"]["limit"] == row.limit
+        assert config["arguments"]["epochs"] == {8: 2, 16: 1}[row.limit]
+        assert config["found"]["train_images"] == min(row.limit, 15)  # one of 16 validates
+    matched = table[table.kind == "matched saturation"]
+    assert set(matched.encoder) == {"resnet20@none as colorful as resnet20@packaged"}
+    assert sorted(matched.limit) == [8, 16] and set(matched.method) == {"l1"}
+    assert "How many training images" in page and (plan.out / "limits.png").is_file()
+    study(plan, limits=(16,))
+    assert not (plan.out / "limits.png").exists()
+    assert set(results(plan.out).encoder) == {*plan.encoders}  # nothing is matched any more
+
+
+def test_generators_and_discriminators_are_trained_and_compared(data, tmp_path):
+    plan = replace(
+        TOY, data=(data,), seeds=1, methods=("l1", "l2+gan"), base=replace(TOY.base, epochs=1),
+        generators=("dynamic_unet", "pix2pix_unet"), out=tmp_path / "generators",
+        discriminators=("patchgan", "pixelgan:none"),
+    )  # fmt: skip
+    study(plan)
+    table = results(plan.out)
+    models = table[table.kind == "model"].fillna("")
+    assert len(models) == 2 * (1 + 2) and (models.state == "done").all()
+    for row in models.itertuples():
+        config = json.loads((plan.out / "runs" / row.run / "config.json").read_text())
+        asked, unet = config["arguments"], row.generator == "dynamic_unet"
+        assert row.encoder == ("resnet20@none" if unet else "none")
+        assert row.decoder == ("8" if unet else "none")
+        if row.method == "l1":
+            assert config["command"] == ("pretrain" if unet else "train-generator")
+            assert asked["epochs"] == 1 and row.discriminator == "none"
+        else:
+            opponent = f"{asked['discriminator']}:{asked['d_norm']}"
+            assert opponent == {"patchgan": "patchgan:batch"}.get(
+                row.discriminator, row.discriminator
+            )
+    matched = table[table.kind == "matched saturation"]
+    assert list(matched.method) == ["l1 as colorful as l2+gan"] * 4
+    assert set(matched.discriminator) == {*plan.discriminators}
+    costs = pd.read_csv(plan.out / "results.csv").query("kind == 'model'")
+    assert costs.generator_parameters.notna().sum() == 3
+    assert costs.encoder_parameters.notna().sum() == 3
+
+
+def test_options_in_whose_place_others_are_given_are_not_told(data):
+    plan = replace(TOY, base=replace(TOY.base, limit=9), limits=(8, 16), steps=4)
+    line = command_line(plan)
+    assert "--limits 8,16" in line and "--steps 4" in line
+    assert "--limit " not in line and "--epochs" not in line
+    assert "--limit 9" in command_line(replace(plan, limits=()))
+    assert "--epochs 2" in command_line(replace(plan, steps=None))
+    assert "--gan-epochs 1" in line
 
 
 def test_a_failed_training_is_reported_and_the_rest_goes_on(data, tmp_path, trained):
@@ -317,6 +382,12 @@ WRONG = {
     "comma": (["--methods", "l1,,gan"], "one comma"),
     "size": (["--sizes", "big"], "--sizes big"),
     "jobs": (["--jobs", "0"], "jobs"),
+    "limits": (["--limits", "few"], "--limits few: give numbers"),
+    "no limit": (["--limits", "0"], "--limits must be 1 or more"),
+    "steps": (["--steps", "9"], "add --limits or --limit"),
+    "method": (["--methods", "l1+gan"], "is called 'gan' for short"),
+    "discriminator": (["--discriminators", "patchgan:bach"], "did you mean 'batch'?"),
+    "generator": (["--generators", "pix2pix"], "did you mean 'pix2pix_unet'?"),
     "test": (["--test-limit", "1"], "--test-limit must be 2 or more"),
     "distance": (["--distances", "fit"], "fid"),
     "distance of small images": (["--distances", "lpips"], "lpips"),

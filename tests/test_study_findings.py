@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 from scipy.stats import t as student
-from tiny_cells import REASON, SEEDS, tiny_cell, tiny_grid
+from tiny_cells import REASON, SEEDS, tiny_cell, tiny_grid, tiny_limits
 
 from colourgan.experiments.cells import FAILED, NOT_DONE
 from colourgan.experiments.judge import BETTER, NOT_DISTINGUISHABLE, WORSE, compare, mean_text
@@ -15,6 +15,8 @@ from colourgan.study.configurations import (
     Configuration,
     configurations,
     level_order,
+    level_words,
+    names_by,
     short_names,
 )
 from colourgan.study.findings import (
@@ -25,7 +27,7 @@ from colourgan.study.findings import (
     effect_sentences,
     effects,
     entries,
-    matched_sentence,
+    matched_sentences,
     matrix,
     panels,
     place_names,
@@ -77,8 +79,11 @@ def test_cells_are_grouped_by_factors_and_sorted_by_seed():
         ("stages", ["all", "2", "10"]),
         ("decoder", ["encoder", "64", "256"]),
         ("method", ["l1", "gan", "gan:wgan_gp", "l2"]),
-        ("encoder", ["a@none", "a", "a@adapted", "b@none", "b@trained:cifar10"]),
+        ("encoder", ["a@none", "a", "a@adapted", "b@none", "b@trained:cifar10", "none"]),
         ("data", ["8", "cifar10", "nan", "tiny-imagenet"]),
+        ("limit", ["8", "32", "128", "all"]),
+        ("generator", ["dynamic_unet", "a_unet", "pix2pix_unet"]),
+        ("discriminator", ["patchgan", "imagegan", "patchgan:spectral", "none"]),
     ],
 )
 def test_levels_are_ordered_by_number_and_the_usual_one_comes_first(factor, ordered):
@@ -99,6 +104,16 @@ def test_levels_are_ordered_by_number_and_the_usual_one_comes_first(factor, orde
             {"stages": "1", "lightness": "summed", "decoder": "64"},
             ["all stages L folded own decoder", "1 stage L summed decoder 64"],
         ),
+        ({"limit": "500"}, ["resnet20, all images", "resnet20, 500 images"]),
+        (
+            {"limit": "32000", "size": "64", "method": "gan", "discriminator": "patchgan"},
+            ["l1, 32, all images", "gan, 64, 32,000 images"],
+        ),
+        # A model goes by its encoder, or else by its generator.
+        (
+            {"encoder": "none", "generator": "pix2pix_unet", "decoder": "none"},
+            ["resnet20", "pix2pix_unet"],
+        ),
     ],
 )
 def test_names_leave_out_what_does_not_vary(others, names):
@@ -111,6 +126,32 @@ def test_names_of_a_grid_are_unique():
     groups = configurations(tiny_grid(96))
     names = short_names(groups)
     assert names.keys() == groups.keys() and len(set(names.values())) == len(groups)
+
+
+def test_what_a_model_has_not_is_not_in_its_name():
+    cells = [
+        tiny_cell("a"), tiny_cell("a", "gan"), tiny_cell("a", "gan", discriminator="pixelgan"),
+        tiny_cell("none", generator="pix2pix_unet", tuning="none", decoder="none"),
+        tiny_cell("a", tuning="frozen"),
+    ]  # fmt: skip
+    names = list(short_names(configurations(cells)).values())
+    assert names == [
+        "a l1 unfrozen", "a l1 frozen", "a gan patchgan unfrozen", "a gan pixelgan unfrozen",
+        "pix2pix_unet l1",
+    ]  # fmt: skip
+    alone = configurations([tiny_cell("none", generator="pix2pix_unet")])
+    assert list(short_names(alone).values()) == ["pix2pix_unet"]
+
+
+def test_names_by_some_factors_may_be_shared():
+    groups = configurations(tiny_limits(("l1", "gan"), (500, 2000)))
+    methods = names_by(groups, ("method", "discriminator"), "method")
+    assert set(methods.values()) == {"l1", "gan"} and methods.keys() == groups.keys()
+    assert set(names_by(groups, ("limit",)).values()) == {"500 images", "2,000 images"}
+    one = configurations([tiny_cell()])
+    assert [*names_by(one, ("method",), "method").values()] == ["l1"]
+    assert [*names_by(one, ("limit",)).values()] == [""]
+    assert level_words("limit", "1") == "1 image" and level_words("limit", "all") == "all images"
 
 
 # Entries
@@ -152,12 +193,32 @@ def test_an_entry_is_numbered_and_named_alike_in_all_charts():
     assert [e.configuration for e in entries(cells)] == [e.configuration for e in found]
     families = {(e.family, e.family_label) for e in found}
     assert (1, "mobilenet_v2@none") in families and len(families) == 4
-    assert {(e.shape, e.method) for e in found} == {(0, "l1"), (1, "gan")}
+    assert {(e.shape, e.method, e.kind) for e in found} == {(0, "l1", "l1"), (1, "gan", "gan")}
     assert found[0].label == "mobilenet_v2@none l1"
     folders = entries([tiny_cell(data="/x/cats"), tiny_cell(data="/y/cats"), tiny_cell(data="z")])
     assert place_names(folders)["/x/cats", "32"] == "/x/cats, 32×32"
     assert place_names(folders[:1])["/x/cats", "32"] == "cats, 32×32"
     assert list(places(folders)) == [("/x/cats", "32"), ("/y/cats", "32"), ("z", "32")]
+
+
+def test_a_kind_is_what_a_family_is_compared_within():
+    cells = [*tiny_limits(("l1", "gan"), (500, 2000)), tiny_cell("resnet20", "gan", limit="500",
+             discriminator="pixelgan")]  # fmt: skip
+    found = entries(cells)
+    assert {e.family_label for e in found} == {"resnet20", "resnet20@none"}
+    kinds = {e.shape: e.kind for e in found}
+    assert [kinds[number] for number in range(len(kinds))] == [
+        "l1, 500 images", "l1, 2,000 images", "gan patchgan, 500 images",
+        "gan patchgan, 2,000 images", "gan pixelgan, 500 images",
+    ]  # fmt: skip
+    last = next(e for e in found if e.method == "gan pixelgan")
+    assert last.label == "resnet20 gan pixelgan, 500 images" and last.images == "500 images"
+    assert last.rival == {"method": "l1"}
+    pretrained, random = (
+        next(e for e in found if e.label == f"{name} l1, 500 images")
+        for name in ("resnet20", "resnet20@none")
+    )
+    assert (pretrained.rival, random.rival) == ({"encoder": "resnet20@none"}, {})
 
 
 def test_charts_hold_so_many_configurations_and_no_more():
@@ -219,6 +280,58 @@ def test_effects_pair_what_differs_in_one_factor_alone():
     assert len(method.comparisons) == 4
     assert "L1 lower by 0.00" in sentence(encoder)
     assert "better in 2 of 4 settings, not distinguishable in 2" in sentence(encoder)
+
+
+def test_what_a_side_has_not_is_equal_to_everything():
+    gans = [c for d in ("patchgan", "pixelgan") for c in seeds_of("a", method="gan",
+            discriminator=d)]  # fmt: skip
+    random = {"generator": "pix2pix_unet", "tuning": "none"}
+    cells = [
+        *seeds_of("a"), *gans, *seeds_of("b"), *seeds_of("none", level=0.2, **random),
+        *seeds_of("none", method="gan", level=0.2, **random),
+    ]  # fmt: skip
+    found = {each.factor: each for each in effects(cells, "l1")}
+    pairs = {
+        factor: [
+            ((a["encoder"], a["discriminator"]), (b["encoder"], b["discriminator"]))
+            for a, b in ((each.a, each.b) for each in effect.comparisons)
+        ]
+        for factor, effect in found.items()
+    }
+    assert pairs == {
+        "encoder": [(("a", "none"), ("b", "none"))],
+        "generator": [
+            (("a", "none"), ("none", "none")), (("a", "patchgan"), ("none", "patchgan")),
+            (("b", "none"), ("none", "none")),
+        ],
+        "method": [
+            (("a", "none"), ("a", "patchgan")), (("a", "none"), ("a", "pixelgan")),
+            (("none", "none"), ("none", "patchgan")),
+        ],
+        "discriminator": [(("a", "patchgan"), ("a", "pixelgan"))],
+    }  # fmt: skip
+    said = sentence(found["generator"])
+    assert said.startswith("dynamic_unet → pix2pix_unet: L1 higher by 0.") and "in all 3" in said
+    cards = {card["factor"]: card["cards"][0] for card in effect_cards(*known_of(cells))}
+    assert [row.label for row in cards["method"]["rows"]] == [
+        "a patchgan", "a pixelgan", "pix2pix_unet patchgan",
+    ]  # fmt: skip
+    assert [row.label for row in cards["generator"]["rows"]] == ["a l1", "a gan patchgan", "b l1"]
+
+
+def test_numbers_of_training_images_are_compared_all_else_being_equal():
+    found = effects(tiny_limits(), "l1")
+    limits = [effect for effect in found if effect.factor == "limit"]
+    assert [(effect.before, effect.after) for effect in limits] == [
+        ("500", "2000"), ("500", "8000"), ("500", "32000"),
+        ("2000", "8000"), ("2000", "32000"), ("8000", "32000"),
+    ]  # fmt: skip
+    assert all(len(effect.comparisons) == 2 for effect in limits)
+    assert sentence(limits[0]).startswith("500 images → 2,000 images: L1 lower by 0.02")
+    (encoder,) = (effect for effect in found if effect.factor == "encoder")
+    assert [each.b["limit"] for each in encoder.comparisons] == ["500", "2000", "8000", "32000"]
+    known, everyone = known_of(tiny_limits())
+    assert effect_cards(known, everyone)[0]["factor"] == "number of training images"
 
 
 def effect_of(amounts, metric="l1", seeds=SEEDS):
@@ -303,7 +416,8 @@ def test_one_seed_decides_nothing_and_that_is_said():
     first, last = sorted(found, key=lambda entry: entry.mean("l1"))
     start = f"{first.label} has the lowest mean L1, {first.mean('l1'):.4f}; it is not "
     assert best_sentence(known, found) == f"{start}distinguishable from {last.label}.{reserve}"
-    assert matched_sentence(known, found).endswith(f"): not distinguishable for a and b.{reserve}")
+    (matched,) = matched_sentences(known, found)
+    assert matched.endswith(f"): not distinguishable for a and b.{reserve}")
     assert matrix(known, found)[0][1]["title"].endswith("(one seed, no interval)")
     assert effect_sentences(known)["encoder"][0].endswith("; not distinguishable by one seed.")
     known, found = known_of(seeds_of("a") + seeds_of("b", level=0.2))
@@ -341,11 +455,56 @@ def test_gans_are_told_against_their_parents_at_matched_saturation():
         for cell in seeds_of("b", method="gan")
     ]
     known, found = known_of([*better, *worse])
-    assert matched_sentence(known, found) == (
-        "L1 of the GAN against that of its L1 parent made as colorful (matched saturation): "
-        "better for a; worse for b."
-    )
-    assert matched_sentence(*known_of(seeds_of("a"))) == ""
+    told = "L1 of gan against that of l1 made as colorful (matched saturation): "
+    assert matched_sentences(known, found) == [f"{told}better for a; worse for b."]
+    assert matched_sentences(*known_of(better)) == [f"{told}better for a."]
+    assert matched_sentences(*known_of(seeds_of("a"))) == []
+
+
+def test_every_kind_of_rival_is_told_by_its_name():
+    bins = [tiny_cell("a", "bins", seed, rival={"method": "l1"}) for seed in SEEDS]
+    after = [tiny_cell("a", "bins+gan", seed, rival={"method": "bins"}) for seed in SEEDS]
+    gans = [c for d in ("patchgan", "pixelgan") for c in seeds_of("a", method="gan",
+            discriminator=d)]  # fmt: skip
+    told = matched_sentences(*known_of([*bins, *after, *gans]))
+    assert [sentence.partition(":")[0] for sentence in told] == [
+        f"L1 of {who} against that of {rival} made as colorful (matched saturation)"
+        for who, rival in (
+            ("bins", "l1"), ("bins+gan patchgan", "bins"), ("gan patchgan", "l1"),
+            ("gan pixelgan", "l1"),
+        )
+    ]  # fmt: skip
+
+
+def test_pretraining_is_told_against_random_weights_for_each_number_of_images():
+    cells = [
+        cell._replace(matched=cell.values | {"l1": cell.values["l1"] + better})
+        if cell.rival
+        else cell
+        for cell, better in (
+            (cell, 0.01 if cell.factors["limit"] in ("500", "2000") else 0.0)
+            for cell in tiny_limits()
+        )
+    ]
+    start = "L1 of resnet20 against that of resnet20@none made as colorful (matched saturation): "
+    said = "better with 500 and 2,000 images; not distinguishable with 8,000 and 32,000 images."
+    assert matched_sentences(*known_of(cells)) == [start + said]
+    cells = [
+        cell._replace(matched=cell.values | {"l1": cell.values["l1"] - 0.01})
+        if cell.rival
+        else cell
+        for cell in tiny_limits(("l1", "gan"), (500, 2000))
+    ]
+    gan, encoder = matched_sentences(*known_of(cells))
+    where = "for resnet20@none with 500 and 2,000 images and for resnet20 with 500 and 2,000 images"
+    assert gan.endswith(f": worse {where}.")
+    assert encoder == f"{start}worse with 500 and 2,000 images."
+    many = [
+        cell._replace(matched=cell.values)
+        for i in range(8)
+        for cell in seeds_of(f"e{i}", method="gan")
+    ]
+    assert matched_sentences(*known_of(many))[0].endswith(": not distinguishable for 8 models.")
 
 
 def test_every_comparison_is_counted_once():
@@ -358,8 +517,7 @@ def test_effect_cards_have_plain_numbers_and_all_metrics_sentences():
     cells = tiny_grid(24)
     found = entries(cells)
     groups = [
-        [e for e in found if (e.place, e.method) == key]
-        for key in {(e.place, e.method) for e in found}
+        [e for e in found if (e.place, e.kind) == key] for key in {(e.place, e.kind) for e in found}
     ]
     known = compared(cells, groups)
     encoder, method = effect_cards(known, found)

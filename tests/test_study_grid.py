@@ -6,11 +6,12 @@ import pytest
 from tiny_runs import make_data, make_pictures
 
 from colourgan.errors import UsageError
+from colourgan.generators import GENERATORS
 from colourgan.options import flat, made, option, places
 from colourgan.plans import Study
 from colourgan.study.configurations import FACTORS
 from colourgan.study.grid import grid, wanted
-from colourgan.trainings import GanFinetune, Pretrain, TrainEncoder
+from colourgan.trainings import GanFinetune, Pretrain, TrainEncoder, TrainGenerator
 
 PRETRAIN, GAN, ENCODER = Pretrain.command, GanFinetune.command, TrainEncoder.command
 
@@ -122,6 +123,7 @@ OF_GAN = {"epochs": 10, "d_epochs": 0, "batch_size": 16, "lr": 2e-4, "d_lr": 2e-
           "discriminator": "patchgan", "d_norm": "batch", "d_width": 64, "objective": "bce",
           "reconstruction": "l1", "reconstruction_weight": 100.0, "adversarial_weight": 1.0,
           "real_label": 1.0, "penalty_weight": 10.0, "d_steps": 1, "g_steps": 1,
+          "same_batch": False, "d_noise_l": 0.0, "d_noise_ab": 0.0,
           "augmentation": "flip+crop", "data": None, "limit": None, "patience": None,
           "precision": "auto"}  # fmt: skip
 OF_ENCODER = {"epochs": 30, "lr": 0.2, "batch_size": 128, "weight_decay": 5e-3, "limit": None,
@@ -264,6 +266,227 @@ def test_images_count_by_what_is_trained_on_and_not_by_their_place(tmp_path):
     assert len({*one, *validated, *found(tmp_path / "moved")}) == 3 * len(one)
 
 
+# Run folders of studies that were made before there were limits, generators and discriminators:
+# study → each run, with what it needs. Trained models are found again by these names.
+OLD = {
+    "trained": (
+        {"encoders": ["resnet20@trained:cifar10"], "methods": ["l2", "bins", "gan", "gan:wgan_gp"],
+         "limit": 8000, "epochs": 6, "decoders": ["32"], "gan_epochs": 3, "gan_batch_size": 32,
+         "gan_d_width": 32, "gan_reconstruction_weight": 100.0, "encoder_size": 32,
+         "encoder_limit": 50000, "encoder_epochs": 10},
+        ["train-encoder-c030038a164b", "pretrain-9d4d118be621", "pretrain-0faf3cae40e9",
+         "pretrain-0833968a2e86", "gan-finetune-222d8cdc20db", "gan-finetune-edaf7aa9ebb9"],
+    ),
+    "adapted": (
+        {"encoders": ["resnet20@adapted:packaged"], "tunings": ["gradual", "frozen"],
+         "stages": ["2"], "lightness": ["summed"], "limit": 77, "epochs": 3,
+         "gan_d_norm": "instance", "gan_discriminator": "pixelgan", "schedule": "linear",
+         "lr_floor": 1e-4},
+        ["train-encoder-f883289b978f", "pretrain-8044d9b0d164", "gan-finetune-16dece9094db",
+         "pretrain-4a56059a3e68", "gan-finetune-95e60ebe9a0b"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("given, runs", OLD.values(), ids=OLD)
+def test_trainings_of_earlier_versions_keep_their_names(given, runs):
+    assert [step.run for step in steps(seeds=1, data=["cifar10"], **given)] == runs
+    if given["limit"] == 8000:  # nor does it matter how their length and limit are asked for
+        given = {k: v for k, v in given.items() if k not in ("limit", "epochs")}
+        found = steps(seeds=1, data=["cifar10"], limits=[2000, 8000], steps=1500, **given)
+        assert {step.run for step in found} > set(runs)
+
+
+# ------------------------------------------------------------------- limits, and how long to train
+
+
+def test_limits_are_of_all_that_a_cell_needs_but_not_of_an_encoder_trained_elsewhere():
+    given = plan(
+        encoders=["resnet20@trained:tiny-imagenet", "resnet20@adapted:packaged"], methods=["gan"],
+        limits=[50, 200], limit=7, encoder_limit=1000, seeds=1,
+    )  # fmt: skip
+    found = grid(given)
+    cells = wanted(given, found)
+    assert [cell.factors["limit"] for cell in cells] == ["50", "50", "200", "200"]
+    for cell in cells:
+        limit = int(cell.factors["limit"])
+        assert cell.needs.training.limit == limit and cell.training.limit is None
+        encoder = cell.needs.needs.training
+        assert encoder.limit == (1000 if encoder.data == "tiny-imagenet" else limit)
+    # The one is trained once, the other for each number of images.
+    encoders = [step for step in found if step.training.command == ENCODER]
+    assert len(encoders) == 3
+    assert {step.label for step in encoders} == {
+        "train-encoder resnet20 on tiny-imagenet",
+        "train-encoder resnet20@packaged on cifar10, 50 images",
+        "train-encoder resnet20@packaged on cifar10, 200 images",
+    }
+    assert "cifar10 32 200 images" in cells[-1].name
+
+
+def test_without_limits_the_level_is_that_of_the_base():
+    assert {step.factors["limit"] for step in steps(limit=50)} == {"50"}
+    assert {step.factors["limit"] for step in steps()} == {"all"}
+    same = steps(limits=[50])
+    assert [step.run for step in same] == [step.run for step in steps(limit=50)]
+
+
+@pytest.mark.parametrize(
+    "number, epochs",
+    [(1500, {500: 96, 2000: 24, 8000: 6, 32000: 2}), (8, {32: 8, 64: 4, 100: 3, 5000: 1})],
+)
+def test_steps_are_as_many_epochs_as_come_nearest_and_at_least_one(number, epochs):
+    found = steps(
+        limits=list(epochs), steps=number, epochs=99, gan_epochs=5, seeds=1,
+        encoders=["resnet20@none"], generators=["dynamic_unet", "pix2pix_unet"],
+    )  # fmt: skip
+    for step in found:
+        expected = 5 if step.training.command == GAN else epochs[int(step.factors["limit"])]
+        assert step.training.epochs == expected
+    alone = steps(limit=64, steps=8, seeds=1, batch_size=16, tunings=["gradual"], methods=["l1"])
+    assert {(step.training.epochs, step.training.frozen_epochs) for step in alone} == {(1, 1)}
+
+
+# -------------------------------------------------------------------------------- methods, rivals
+
+
+def test_a_gan_may_finetune_another_reconstruction():
+    found = steps(encoders=["resnet20@none"], methods=["bins+gan", "l2+gan:hinge"], seeds=1)
+    told = {step.factors["method"]: step for step in found}
+    assert list(told) == ["bins", "bins+gan", "l2", "l2+gan:hinge"]
+    for method, objective in (("bins+gan", "bce"), ("l2+gan:hinge", "hinge")):
+        cell = told[method]
+        assert cell.training == replace(
+            steps(methods=["gan"], seeds=1)[1].training, objective=objective
+        )
+        assert cell.needs.run == told[method.partition("+")[0]].run
+        assert cell.needs.training.reconstruction == method.partition("+")[0]
+        assert cell.rival.run == cell.needs.run
+    given = plan(methods=["bins+gan"], seeds=1)
+    assert {step.factors["method"] for step in wanted(given, grid(given))} == {"bins+gan"}
+
+
+def rivals(**changed):
+    """Each cell's name → its rival's, None for none."""
+    given = plan(seeds=1, data=["sample"], sizes=[32], **changed)
+    return {
+        step.label.replace(" sample 32", ""): step.rival
+        and step.rival.label.replace(" sample 32", "")
+        for step in wanted(given, grid(given))
+    }
+
+
+def test_every_other_method_has_the_l1_model_of_its_kind_as_rival():
+    assert rivals(encoders=["resnet20@none"], methods=["l1", "l2", "bins", "gan", "bins+gan"]) == {
+        "resnet20@none l1": None,
+        "resnet20@none l2": "resnet20@none l1",
+        "resnet20@none bins": "resnet20@none l1",
+        "resnet20@none gan": "resnet20@none l1",
+        "resnet20@none bins+gan": "resnet20@none l1",
+    }
+    assert rivals(encoders=["resnet20@none"], methods=["l2", "bins", "gan", "bins+gan"]) == {
+        "resnet20@none l2": None,
+        "resnet20@none bins": None,
+        "resnet20@none gan": "resnet20@none l1",
+        "resnet20@none bins+gan": "resnet20@none bins",
+    }
+    found = rivals(encoders=["resnet20@none"], methods=["l1", "l2"], decoders=["8", "16"])
+    assert found["resnet20@none l2 16"] == "resnet20@none l1 16"
+
+
+def test_with_several_limits_pretrained_encoders_have_random_weights_as_rival():
+    encoders = ["resnet20", "resnet20@packaged", "resnet20@none", "resnet20@trained:cifar10"]
+    encoders.append("mobilenet_v2")
+    found = rivals(encoders=encoders, methods=["l1", "bins"], limits=[32, 64])
+    for limit in ("32 images", "64 images"):
+        for encoder in ("resnet20", "resnet20@packaged", "resnet20@trained:cifar10"):
+            assert found[f"{encoder} l1 {limit}"] == f"resnet20@none l1 {limit}"
+            assert found[f"{encoder} bins {limit}"] == f"{encoder} l1 {limit}"
+        assert found[f"resnet20@none l1 {limit}"] is found[f"mobilenet_v2 l1 {limit}"] is None
+    for fewer in ({"limits": [32]}, {"limit": 32}):
+        found = rivals(encoders=encoders, methods=["l1"], **fewer)
+        assert set(found.values()) == {None}
+    found = rivals(encoders=encoders, methods=["bins"], limits=[32, 64])
+    assert set(found.values()) == {None}
+
+
+# ------------------------------------------------------------------- discriminators and generators
+
+
+def test_discriminators_are_a_factor_of_gans_alone():
+    given = plan(
+        encoders=["resnet20@none"], methods=["l1", "gan", "gan:wgan_gp"], seeds=1,
+        discriminators=["patchgan", "pixelgan:spectral"], gan_d_norm="instance", gan_d_width=8,
+    )  # fmt: skip
+    cells = wanted(given, grid(given))
+    assert [(c.factors["method"], c.factors["discriminator"]) for c in cells] == [
+        ("l1", "none"),
+        ("gan", "patchgan"),
+        ("gan", "pixelgan:spectral"),
+        ("gan:wgan_gp", "patchgan"),
+        ("gan:wgan_gp", "pixelgan:spectral"),
+    ]
+    gans = [cell.training for cell in cells[1:]]
+    networks = [(gan.discriminator, gan.d_norm, gan.d_width) for gan in gans]
+    assert networks == [("patchgan", "instance", 8), ("pixelgan", "spectral", 8)] * 2
+    assert {cell.needs.run for cell in cells[1:]} == {cells[0].run}
+    assert [c.label for c in cells[:2]] == [
+        "resnet20@none l1 cifar10 32", "resnet20@none gan cifar10 32 patchgan",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "given, level",
+    [
+        ({}, "patchgan"),
+        ({"gan_discriminator": "pixelgan"}, "pixelgan"),
+        ({"gan_d_norm": "spectral"}, "patchgan:spectral"),
+    ],
+)
+def test_without_discriminators_the_level_is_that_of_the_base(given, level):
+    found = steps(methods=["gan", "gan:wgan_gp"], **given)
+    assert {step.factors["discriminator"] for step in found} == {level, "none"}
+    same = steps(methods=["gan", "gan:wgan_gp"], discriminators=[level])
+    assert [step.run for step in found] == [step.run for step in same]
+
+
+def test_a_generator_without_an_encoder_exists_once():
+    base = {"epochs": 7, "lr": 3e-3, "schedule": "linear", "lr_floor": 1e-4, "batch_size": 5,
+            "limit": 50, "augmentation": "flip"}  # fmt: skip
+    given = plan(
+        encoders=["resnet20@none", "mobilenet_v2@none"], tunings=["unfrozen", "frozen"], seeds=1,
+        decoders=["8", "16"], generators=["dynamic_unet", "pix2pix_unet"], gan_epochs=2,
+        methods=["l1", "l2", "gan", "l2+gan"], data=["sample"], sizes=[32], **base,
+    )  # fmt: skip
+    cells = wanted(given, grid(given))
+    assert len(cells) == 2 * 2 * 2 * 4 + 4
+    others = [cell for cell in cells if cell.factors["generator"] == "pix2pix_unet"]
+    assert [cell.factors["method"] for cell in others] == ["l1", "l2", "gan", "l2+gan"]
+    for name in ("encoder", "tuning", "stages", "lightness", "decoder"):
+        assert {cell.factors[name] for cell in others} == {"none"}
+    l1, l2, gan, after = others
+    for cell in (l1, l2):
+        assert cell.needs is None
+        assert cell.training == TrainGenerator(
+            generator="pix2pix_unet", discriminator="none", data="sample", size=32,
+            reconstruction=cell.factors["method"], **base,
+        )  # fmt: skip
+    assert (gan.needs.run, after.needs.run) == (l1.run, l2.run)
+    assert gan.rival.run == after.rival.run == l2.rival.run == l1.run
+    assert gan.training == GanFinetune(epochs=2, augmentation="flip")
+    assert l1.label == "pix2pix_unet l1 sample 32"
+    # Those of the encoders are what they are without it.
+    alone = grid(replace(given, generators=("dynamic_unet",)))
+    assert {step.run for step in alone} < {step.run for step in grid(given)}
+
+
+def test_the_choices_of_generators_are_those_that_are_known():
+    given = {"methods": ["l1"], "seeds": 1, "data": ["sample"]}
+    for name in GENERATORS.keys() - {"dynamic_unet"}:
+        (step,) = steps(generators=[name], **given)
+        assert (step.training.generator, step.training.command) == (name, TrainGenerator.command)
+
+
 def test_whole_seeds_come_first():
     seeds = [step.seed for step in steps(data=["cifar10", "tiny-imagenet"], seeds=3)]
     assert seeds == sorted(seeds)
@@ -296,6 +519,32 @@ WRONG = {
     "limit": ({"limit": 0}, "limit must be 1"),
     "batch": ({"gan_batch_size": 0}, "batch-size must be 1"),
     "encoder epochs": ({"encoder_epochs": 0}, "epochs must be 1"),
+    "l1 and gan": ({"methods": ["l1+gan"]}, "is called 'gan' for short"),
+    "l1 and an objective": ({"methods": ["l1+gan:hinge"]}, "is called 'gan:hinge' for short"),
+    "gan of nothing known": ({"methods": ["l3+gan"]}, "unknown method 'l3+gan'"),
+    "gan of a gan": ({"methods": ["gan+gan"]}, "unknown method 'gan+gan'"),
+    "no gan after it": ({"methods": ["bins+gun"]}, "RECONSTRUCTION+gan[:OBJECTIVE]"),
+    "objective after bins": ({"methods": ["bins+gan:bse"]}, "'bce'"),
+    "limits": ({"limits": [32, 0]}, "--limits must be 1 or more"),
+    "the same limit": ({"limits": [32, 32]}, "twice"),
+    "steps": ({"steps": 0, "limit": 9}, "--steps must be 1 or more"),
+    "steps of an unknown number": ({"steps": 9}, "add --limits or --limit"),
+    "discriminators": ({"discriminators": ["patchgun"]}, "'patchgan'"),
+    "norm of a discriminator": ({"discriminators": ["patchgan:bach"]}, "'batch'"),
+    "no gan": (
+        {"discriminators": ["patchgan"], "methods": ["l1"]},
+        "--discriminators has no effect without a GAN",
+    ),
+    "the same discriminator": (
+        {"discriminators": ["patchgan", "patchgan:batch"]},
+        "are the same training",
+    ),
+    "generator": ({"generators": ["pix2pix"]}, "'pix2pix_unet'"),
+    "no generator": ({"generators": []}, "at least one"),
+    "generator of classes": (
+        {"generators": ["pix2pix_unet"], "methods": ["bins+gan"]},
+        "pix2pix_unet predicts no classes of color",
+    ),
     "the same method": ({"methods": ["gan", "gan:bce"]}, "are the same training"),
     "the same decoder": ({"decoders": ["64", "064"]}, "are the same training"),
     "the same tuning": ({"tunings": ["gradual", "frozen"], "epochs": 1}, "are the same training"),

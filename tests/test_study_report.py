@@ -5,20 +5,23 @@ import io
 import math
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_cells import REASON, tiny_cell, tiny_grid
+from tiny_cells import REASON, tiny_cell, tiny_grid, tiny_limits
 
 from colourgan.color import decode
 from colourgan.evaluate import ImageSet
-from colourgan.experiments.cells import DONE, FAILED, NOT_DONE
+from colourgan.experiments.cells import DONE, FAILED, NOT_DONE, as_matched
+from colourgan.experiments.judge import compare
 from colourgan.generators import pix2pix_unet
 from colourgan.models import MODEL_NAME, save_model
 from colourgan.study.findings import MOST, best_sentence, compared, entries
+from colourgan.study.limits import _apart, limit_panels, limits_picture
 from colourgan.study.report import summary_picture, write_page
 
 VOID = {"meta", "img", "input", "br", "link"}
@@ -99,7 +102,7 @@ def three(encoder, level, **more):
 
 
 def groups(found):
-    return {entry.method: [e for e in found if e.method == entry.method] for entry in found}
+    return {entry.kind: [e for e in found if e.kind == entry.kind] for entry in found}
 
 
 def test_what_rests_on_one_seed_is_said(page):
@@ -267,7 +270,7 @@ def test_two_hundred_cells_make_a_page_of_bearable_size(page):
     assert len([a for a in shown.all("tbody") if "data-place" in a]) == 64
     assert len(shown.source) < 15e6 and len(shown.tags) < 20_000
     legends = re.findall(r'<ul class="legend">(.*?)</ul>', shown.source, re.DOTALL)
-    assert max(len(re.findall(r"<li\b", legend)) for legend in legends) == MOST + 2  # two methods
+    assert max(len(re.findall(r"<li\b", legend)) for legend in legends) == MOST + 1  # one method
     ticks = [re.findall('anchor: middle[^>]* x="([^"]+)', svg) for svg in svgs(shown, "ΔE ↓")]
     assert len(ticks) > 6 and len(set(map(tuple, ticks))) == 2  # one axis for each data set
 
@@ -315,6 +318,132 @@ def test_what_no_cell_has_is_left_out(page):
     assert "1 of the models is missing" in nothing.text and not nothing.all("img")
 
 
+def drawn_trends(shown, name):
+    """The lines' names of the only chart so called."""
+    (chart,) = svgs(shown, name)
+    return re.findall("<title>(.*?)</title>", chart)
+
+
+def test_several_numbers_of_training_images_have_charts(page):
+    shown = page(tiny_limits())
+    assert "l1, 500 images : resnet20 has the lowest mean L1" in shown.text
+    assert "What the number of training images changes 500 images → 2,000 images" in shown.text
+    over = "over the number of training images"
+    assert drawn_trends(shown, f"L1 of a and b {over}") == ["resnet20@none", "resnet20"]
+    matched = f"L1 minus that of random weights made as colorful {over}"
+    assert drawn_trends(shown, matched) == ["resnet20"]
+    assert {"href": "#limits"} in shown.all("a")
+    (chart,) = svgs(shown, f"L1 of a and b {over}")
+    for images in ("500", "2,000", "8,000", "32,000"):
+        assert f">{images}</text>" in chart
+    assert "dasharray" in chart  # no color at all
+    assert "resnet20 against that of resnet20@none made as colorful" in shown.text
+    assert "matched saturation: resnet20@none" in shown.text
+    legends = re.findall(r'<ul class="legend">(.*?)</ul>', shown.source, re.DOTALL)
+    signs = re.findall(r"<li>(\S) l1, ([\d,]+) images", legends[0])
+    assert [images for _, images in signs] == ["500", "2,000", "8,000", "32,000"]
+    assert len({sign for sign, _ in signs}) == 4
+
+
+def test_one_number_of_training_images_has_no_chart_over_it(page):
+    for cells in (tiny_limits(limits=(500,)), tiny_grid(24)):
+        shown = page(cells)
+        assert 'id="limits"' not in shown.source and {"href": "#limits"} not in shown.all("a")
+        assert "500 images" not in shown.text
+
+
+def test_each_discriminator_and_generator_has_its_charts(page):
+    cells = [c for d in ("patchgan", "pixelgan") for c in three("a", 0.1, method="gan",
+             discriminator=d)]  # fmt: skip
+    cells += [*three("a", 0.1), *three("none", 0.2, generator="pix2pix_unet", tuning="none")]
+    costs = {"generator_parameters": 2e6, "seconds": 5.0}
+    cells = [
+        cell._replace(costs=costs) if cell.factors["encoder"] == "none" else cell for cell in cells
+    ]
+    shown = page(cells)
+    labels = ("a l1", "a gan patchgan", "a gan pixelgan", "pix2pix_unet l1")
+    assert all(f'<th scope="row">{label}</th>' in shown.source for label in labels)
+    (spent,) = svgs(shown, "L1 against parameters, millions")
+    assert spent.count("<title>") == 4 and re.search("<title>pix2pix_unet l1: L1 .*?, 2</ti", spent)
+    assert "What the discriminator changes patchgan → pixelgan: L1" in shown.text
+    assert "What the generator changes dynamic_unet → pix2pix_unet: L1" in shown.text
+    assert "L1 of gan pixelgan against that of l1 made as colorful" in shown.text
+
+
+def picture_of(cells, path, draw, **more):
+    """(whether it was drawn, width, height)"""
+    drawn = draw(cells, path, **more)
+    with Image.open(path) as image:
+        return drawn, *image.size
+
+
+def test_the_picture_of_limits_has_a_row_for_l1_and_one_for_what_is_left(tmp_path):
+    file = tmp_path / "limits.png"
+    assert not limits_picture(tiny_grid(24), file) and not file.exists()
+    assert not limits_picture([tiny_cell(state=FAILED)], file) and not file.exists()
+    grey = {"grey": {("cifar10", "32"): 0.12}}
+    drawn, width, two = picture_of(tiny_limits(), file, limits_picture, **grey)
+    assert drawn and 1090 < width < 1110
+    more = picture_of(tiny_limits(("l1", "bins", "gan")), file, limits_picture, **grey)
+    assert more[1] == width and more[2] > two
+    random = tiny_limits(encoders=("resnet20@none",))
+    assert picture_of(random, file, limits_picture)[2] < two  # nothing to compare with
+
+
+def lines_of(panel):
+    return [(chart.matched, [trend.label for trend in chart.trends]) for chart in panel.charts]
+
+
+def test_a_panel_of_limits_holds_what_can_be_told_apart():
+    (panel,) = limit_panels(entries(tiny_limits(("l1", "bins"))))
+    assert panel.title == ""
+    assert [chart.heading for chart in panel.charts] == [
+        "L1 of a and b", "L1 minus that of l1 made as colorful",
+        "L1 minus that of random weights made as colorful",
+    ]  # fmt: skip
+    assert lines_of(panel) == [
+        (False, ["resnet20@none l1", "resnet20@none bins", "resnet20 l1", "resnet20 bins"]),
+        (True, ["resnet20@none bins", "resnet20 bins"]),
+        (True, ["resnet20 l1"]),
+    ]
+    many = tiny_limits(("l1", "gan"), encoders=("a", "a@none", "b", "b@none"))
+    titles = [panel.title for panel in limit_panels(entries(many))]
+    assert titles == ["l1", "gan"]
+    l1, gan = limit_panels(entries(many))
+    assert lines_of(l1) == [(False, ["a@none", "a", "b@none", "b"]), (True, ["a", "b"])]
+    everyone = ["a@none", "a", "b@none", "b"]
+    assert lines_of(gan) == [(False, everyone), (True, everyone)]
+    other = tiny_limits(data="tiny-imagenet", size="64")
+    titles = [panel.title for panel in limit_panels(entries([*tiny_limits(), *other]))]
+    assert titles == ["cifar10, 32×32", "tiny-imagenet, 64×64"]
+
+
+def test_a_line_over_limits_has_all_seeds_and_the_interval_of_its_difference():
+    cells = tiny_limits(limits=(500, 2000))
+    (panel,) = limit_panels(entries(cells))
+    l1, difference = panel.charts
+    some = [cell for cell in cells if cell.factors["limit"] == "500" and cell.rival]
+    values = [cell.values["l1"].mean().item() for cell in some]
+    (trend,) = (trend for trend in l1.trends if trend.label == "resnet20")
+    assert trend.seeds[500] == pytest.approx(values)
+    assert trend.ends[500] == pytest.approx((min(values), max(values)))
+    comparison = compare([as_matched(cell) for cell in some], some, "l1")
+    (trend,) = difference.trends
+    assert trend.seeds[500] == comparison.per_seed and trend.ends[500] == comparison.interval
+    one = [cell for cell in cells if cell.seed == 0]
+    (panel,) = limit_panels(entries(one))
+    assert panel.charts[1].trends[0].ends == {}  # one seed has no interval
+
+
+@pytest.mark.parametrize("wanted", [[0, 1, 2, 3], [50, 50, 50], [0, 99, 100, 100], [20, 60, 100]])
+def test_names_beside_lines_do_not_meet(wanted):
+    room = [12.0, 24.0, 12.0, 12.0][: len(wanted)]
+    heights = _apart(wanted, room, 100)
+    edges = [(y - r / 2, y + r / 2) for y, r in zip(heights, room, strict=True)]
+    assert all(below[1] <= above[0] + 1e-9 for below, above in pairwise(edges))
+    assert edges[-1][1] <= 100
+
+
 def test_the_summary_picture_shows_all_or_says_that_there_is_nothing(tmp_path):
     file = tmp_path / "summary.png"
     summary_picture(tiny_grid(48), file, {("cifar10", "32"): 0.12})
@@ -324,5 +453,9 @@ def test_the_summary_picture_shows_all_or_says_that_there_is_nothing(tmp_path):
     summary_picture(tiny_grid(96), file)
     with Image.open(file) as image:
         assert image.height > few
+    grid = tiny_limits(("l1", "l2", "bins", "gan", "gan:hinge", "gan:wgan_gp", "bins+gan"))
+    summary_picture(grid, file, {("cifar10", "32"): 0.12})
+    with Image.open(file) as image:
+        assert image.width == 1200 and image.height > few
     with pytest.raises(ValueError, match="no cell is done"):
         summary_picture([tiny_cell(state=FAILED)], file)

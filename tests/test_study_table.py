@@ -4,7 +4,7 @@ import random
 
 import pandas as pd
 import pytest
-from tiny_cells import REASON, SEEDS, tiny_cell, tiny_grid
+from tiny_cells import REASON, SEEDS, tiny_cell, tiny_grid, tiny_limits
 
 from colourgan.errors import RunError, UsageError
 from colourgan.experiments.cells import FAILED, HIGHER_IS_BETTER, LOWER_IS_BETTER, as_matched
@@ -49,6 +49,15 @@ def test_a_gan_cell_has_a_row_more_at_matched_saturation():
     assert values == summarize(cell.matched) and values["l1"] != model["l1"]
     assert matched["frechet"] == cell.matched_distances["frechet"] != model["frechet"]
     assert not {*COSTS} & matched.keys()
+
+
+def test_a_pretrained_cell_has_random_weights_as_rival():
+    cell = tiny_cell("resnet20", rival={"encoder": "resnet20@none"}, limit="500")
+    model, matched = rows([cell])
+    assert model["limit"] == matched["limit"] == "500" and model["encoder"] == "resnet20"
+    assert matched["encoder"] == "resnet20@none as colorful as resnet20"
+    assert (matched["method"], matched["discriminator"]) == ("l1", "none")
+    assert (model["generator"], matched["generator"]) == ("dynamic_unet", "dynamic_unet")
 
 
 def test_a_cell_that_failed_keeps_its_row_and_its_reason():
@@ -137,11 +146,39 @@ def test_a_row_of_comparisons_says_what_compare_does():
     assert row["difference"] == pytest.approx(rival.difference, abs=1e-12)
 
 
+def test_comparisons_say_what_both_sides_are_trained_on(tmp_path):
+    write_tables(tiny_limits(("l1", "gan"), (500, 2000)), tmp_path)
+    table = pd.read_csv(tmp_path / "comparisons.csv", dtype=str, keep_default_na=False)
+    l1 = table[table["metric"] == "l1"].set_index(["a", "b"])
+    pair = l1.loc["resnet20@none l1, 500 images", "resnet20 l1, 500 images"]
+    assert (pair["limit"], pair["generator"], pair["discriminator"]) == (
+        "500", "dynamic_unet", "none",
+    )  # fmt: skip
+    assert l1.loc["resnet20 l1, 500 images", "resnet20 gan, 500 images"]["discriminator"] == ""
+    assert l1.loc["resnet20 l1, 500 images", "resnet20 l1, 2,000 images"]["limit"] == ""
+    rivals = [a for a, _ in l1.index if " as colorful as " in a]
+    assert sorted(rivals) == [
+        "resnet20 l1 as colorful as gan, 2,000 images",
+        "resnet20 l1 as colorful as gan, 500 images",
+        "resnet20@none as colorful as resnet20 l1, 2,000 images",
+        "resnet20@none as colorful as resnet20 l1, 500 images",
+        "resnet20@none l1 as colorful as gan, 2,000 images",
+        "resnet20@none l1 as colorful as gan, 500 images",
+    ]
+    results = pd.read_csv(tmp_path / "results.csv", dtype=str, keep_default_na=False)
+    assert results["limit"].tolist() == ["500"] * 21 + ["2000"] * 21
+    models = results[results["kind"] == "model"]
+    assert set(zip(models["method"], models["discriminator"], strict=True)) == {
+        ("l1", "none"), ("gan", "patchgan"),
+    }  # fmt: skip
+
+
 def test_one_seed_has_no_ends_and_decides_nothing(tmp_path):
     write_tables([tiny_cell("a", level=0.1), tiny_cell("b", level=0.2)], tmp_path)
     table = pd.read_csv(tmp_path / "comparisons.csv")
     assert table.columns.tolist() == [
-        *("data", "size", "metric", "a", "b", "difference", "low", "high", "seeds", "word")
+        *("data", "size", "limit", "generator", "discriminator", "metric", "a", "b"),
+        *("difference", "low", "high", "seeds", "word"),
     ]
     assert table["low"].isna().all() and table["high"].isna().all() and len(table) == 7
     assert set(table["seeds"]) == {1} and set(table["word"]) == {"not distinguishable"}

@@ -4,8 +4,7 @@ from zlib import crc32
 
 import torch
 
-from colourgan.experiments.cells import DONE, FAILED, Cell
-from colourgan.study.configurations import FACTORS
+from colourgan.experiments.cells import DONE, FAILED, NONE, Cell
 
 EPOCHS = 3
 ENCODERS = ("resnet20", "resnet20@none", "mobilenet_v2", "mobilenet_v2@none")
@@ -42,6 +41,10 @@ def tiny_cell(
     stages="all",
     lightness="folded",
     decoder="encoder",
+    limit="all",
+    generator="dynamic_unet",
+    discriminator=None,
+    rival=None,
     level=0.1,
     spread=0.001,
     images=12,
@@ -51,22 +54,34 @@ def tiny_cell(
     """A cell whose mean L1 is about `level` and differs between seeds by about `spread`.
 
     The images of one data set and size are hard or easy for all of its cells alike, so that pairing
-    by image pays. A cell that is not DONE has no numbers.
+    by image pays. A cell that is not DONE has no numbers. rival: the factors in which its rival
+    differs; a GAN's is its L1 parent.
     """
+    gan = "gan" in method
+    discriminator = discriminator or ("patchgan" if gan else NONE)
+    factors = {
+        "data": data, "size": size, "limit": limit, "encoder": encoder, "generator": generator,
+        "method": method, "discriminator": discriminator, "tuning": tuning, "stages": stages,
+        "lightness": lightness, "decoder": decoder,
+    }  # fmt: skip
+    # Of what there always was, so that the numbers stay what they were.
     chosen = (data, size, encoder, method, tuning, stages, lightness, decoder)
-    factors = dict(zip(FACTORS, chosen, strict=True))
+    chosen += (limit, generator, discriminator) if limit != "all" else ()
     run = f"{crc32(repr((chosen, seed)).encode()):08x}"
     if state != DONE:
         return Cell(factors, seed, run, state, reason or REASON, {}, {}, {}, {}, {}, [])
-    gan = method.startswith("gan")
+    rival = rival or ({"method": "l1", "discriminator": NONE} if gan else None)
     hardness = torch.randn(images, generator=_random(data, size)).double()
     values = _values(hardness, _random(run), level, spread)
-    matched = _values(hardness, _random(run, "matched"), level * 1.02, spread) if gan else {}
+    matched = _values(hardness, _random(run, "matched"), level * 1.02, spread) if rival else {}
     history = [_epoch(epoch, level, gan) for epoch in range(EPOCHS)]
     costs = _COSTS | ({"discriminator_parameters": 660_000.0} if gan else {})
     distances = {"frechet": 100 * level}
-    rival = {"frechet": 102 * level} if gan else {}
-    return Cell(factors, seed, run, state, "", values, matched, distances, rival, costs, history)
+    of_rival = {"frechet": 102 * level} if rival else {}
+    return Cell(
+        factors, seed, run, state, "", values, matched, distances, of_rival, costs, history,
+        rival=rival and factors | rival,
+    )  # fmt: skip
 
 
 def tiny_grid(count=48):
@@ -81,6 +96,29 @@ def tiny_grid(count=48):
         for seed in SEEDS
     ]
     return [*cells[:-1], cells[-1]._replace(**_FAILED)]
+
+
+def tiny_limits(methods=("l1",), limits=(500, 2000, 8000, 32000), encoders=ENCODERS[:2], **more):
+    """Cells at several numbers of training images, the fewer the worse, pretrained ones better.
+
+    Rivals: of a pretrained L1 cell random weights, of another method the L1 cell.
+    """
+    return [
+        tiny_cell(
+            encoder, method, seed, limit=str(limit),
+            level=0.05 + 1 / limit**0.5 + 0.01 * encoder.endswith("@none") + 0.005 * number,
+            rival={"method": "l1"} if number else _random_weights(encoder), **more,
+        )
+        for limit in limits
+        for encoder in encoders
+        for number, method in enumerate(methods)
+        for seed in SEEDS
+    ]  # fmt: skip
+
+
+def _random_weights(encoder):
+    arch, _, weights = encoder.partition("@")
+    return None if weights == "none" else {"encoder": f"{arch}@none"}
 
 
 _FAILED = {

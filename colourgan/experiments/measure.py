@@ -103,6 +103,13 @@ class Test:
         """What no color at all scores on them: metric → (N,)."""
         return measure_grey(self.images(data, size), _details if self.details else None).values
 
+    def grey_distances(self, data: str, size: int) -> dict[str, float]:
+        """Those of no color at all; {} if none were asked for."""
+        if not self.distances:
+            return {}
+        images = self.images(data, size)
+        return self.distant(data, size).add(measure_grey(images)).distances or {}
+
     def measured(self, step: Step, runs: Path) -> tuple[Measured, nn.Module]:
         """A trained model's numbers, and the model."""
         generator = prepared(step, runs)
@@ -188,6 +195,7 @@ def read_cell(step: Step, runs: Path) -> Cell:
     return Cell(
         step.factors, step.seed, step.run, DONE, "", tensors, matched, note["distances"],
         note.get("matched_distances", {}), note["costs"], read_history(runs / step.run),
+        rival=step.rival and step.rival.factors,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from statistics import fmean
 from textwrap import fill
@@ -81,6 +81,18 @@ class Line(NamedTuple):
 
     label: str
     seeds: Sequence[Sequence[float]]
+    color: int = 0
+
+
+class Trend(NamedTuple):
+    """A line of `trend_chart`: x, all above 0, → one number a seed, with what is shaded or barred.
+
+    ends: x → lowest and highest end of that; an x without them has neither.
+    """
+
+    label: str
+    seeds: Mapping[float, Sequence[float]]
+    ends: Mapping[float, tuple[float, float]]
     color: int = 0
 
 
@@ -207,6 +219,74 @@ def curve_chart(name: str, lines: Sequence[Line], down: Axis, epochs: int) -> st
     for text in legend.get_texts():
         text.set(parse_math=False, color=_SOFT)
     return _svg(axes.figure, name)
+
+
+@_as_svg
+def trend_chart(
+    name: str,
+    trends: Sequence[Trend],
+    down: Axis,
+    heading: str,
+    dashed: float | None = None,
+    barred: bool = False,
+) -> str:
+    """SVG: lines through the means over x in orders of magnitude, each seed a dot, names below.
+
+    Between a line's ends lies a shade, or if `barred` a bar at each x. dashed: where a line goes
+    across, such as what no color scores, or 0 of differences. heading: the x axis's.
+    """
+    labels = [fill(trend.label, _LABEL_WIDTH, break_on_hyphens=False) for trend in trends]
+    below = 42 + sum(_LINE_HEIGHT * (label.count("\n") + 1) + 3 for label in labels)
+    axes = _canvas(218 + below, left=_MARGIN, right=8, top=8, bottom=below)
+    draw_trends(axes, [t._replace(label=x) for t, x in zip(trends, labels, strict=True)], barred)
+    low, high = axes.get_xlim()
+    _scale(axes, "y", down)
+    places = sorted({x for trend in trends for x in trend.seeds})
+    axes.minorticks_off()
+    apart = [places[0]]  # numbers that do not lie on each other
+    for x in places[1:]:
+        if math.log(x / apart[-1]) / math.log(high / low) > 38 / _WIDTH:
+            apart.append(x)
+    axes.set_xticks(apart, map(_tick, apart))
+    axes.grid(axis="x", color=_LINE)
+    axes.set_xlabel(f"{heading}, in orders of magnitude", color=_SOFT)
+    if dashed is not None:
+        axes.axhline(dashed, zorder=1, **_DASHED)
+    legend = axes.figure.legend(
+        loc="lower left", frameon=False, borderaxespad=0, borderpad=0.2, handlelength=3.2
+    )
+    for text in legend.get_texts():
+        text.set(parse_math=False, color=_SOFT)
+    return _svg(axes.figure, name)
+
+
+def draw_trends(axes: Axes, trends: Sequence[Trend], barred: bool = False) -> None:
+    """Draws the lines of a `trend_chart`, whose labels are those of the lines, into any Axes."""
+    places = sorted({x for trend in trends for x in trend.seeds})
+    room = (places[-1] / places[0]) ** _ROOM if len(places) > 1 else 2.0
+    axes.set(xscale="log", xlim=(places[0] / room, places[-1] * room))
+    for number, trend in enumerate(trends):
+        # Side by side, so that bars and dots of one x do not hide each other.
+        share = number / (len(trends) - 1) - 0.5 if len(trends) > 1 else 0.0
+        beside = room ** (share * (0.8 if barred else 0.3))
+        color, style = COLORS[trend.color % len(COLORS)], STYLES[trend.color % len(STYLES)]
+        xs = sorted(x for x in trend.seeds if len(trend.seeds[x]))
+        means = [fmean(trend.seeds[x]) for x in xs]
+        known = [x for x in xs if x in trend.ends and all(map(math.isfinite, trend.ends[x]))]
+        ends = [trend.ends[x] for x in known]
+        moved = [x * beside for x in xs]
+        axes.plot(moved, means, linestyle=style, color=color, label=trend.label, url=trend.label)
+        if barred:
+            for x, pair in zip(known, ends, strict=True):
+                axes.plot((x * beside,) * 2, pair, "_-", color=color, markersize=7, linewidth=1.4)
+        elif known:
+            lows, highs = zip(*ends, strict=True)
+            across = [x * beside for x in known]
+            axes.fill_between(across, lows, highs, color=color, alpha=0.16, linewidth=0)
+        for x in xs:
+            dots = trend.seeds[x]
+            place = [x * beside] * len(dots)
+            axes.plot(place, dots, "os^"[trend.color % 3], color=color, markersize=4, alpha=0.7)
 
 
 @_as_svg

@@ -1,9 +1,10 @@
-"""Studies: the grid over encoders × data × method × seeds, run, measured and reported.
+"""Studies: the grid over encoders × data × method × seeds and more, run, measured and reported.
 
 grid            which trainings it needs
 configurations  what they are called, in which order they stand
 findings        what the numbers say
 table           the numbers as files
+limits          L1 over the number of training images
 report          the page, and the one picture that says most
 """
 
@@ -18,6 +19,7 @@ from colourgan.evaluate import measure_grey
 from colourgan.experiments.cells import DONE
 from colourgan.experiments.measure import place_of
 from colourgan.experiments.scheduler import Schedule, read_note, schedule
+from colourgan.files import remove
 from colourgan.options import command_options, entries, flat
 from colourgan.plans import Study
 from colourgan.study.grid import grid, wanted
@@ -62,6 +64,7 @@ def report_of(plan: Study) -> Path:
 
 
 def _report(plan: Study, found: Schedule) -> Path:
+    from colourgan.study.limits import PICTURE, limits_picture
     from colourgan.study.report import summary_picture, write_page
     from colourgan.study.table import write_tables
 
@@ -78,9 +81,13 @@ def _report(plan: Study, found: Schedule) -> Path:
     write_tables(cells, found.out)
     l1 = {place: row["l1"] for place, row in grey.items()}
     summary_picture(cells, found.out / "summary.png", l1)
+    if not limits_picture(cells, found.out / PICTURE, l1):
+        remove(found.out / PICTURE)  # of an earlier call with several limits
     given, shown = flat(plan), {}  # what was asked for, but for name and places, in words
+    replaced = _replaced(plan)
     for each in entries(Study):
-        if not each.about.positional and each.about.role != "place":
+        is_place = each.about.positional or each.about.role == "place"
+        if not is_place and each.name not in replaced:
             value = given[each.name]
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             unset = value is None or value == []
@@ -102,7 +109,14 @@ def read_study(out: Path) -> Study:
 
 def command_line(plan: Study) -> str:
     """The command that makes a study again, without places."""
+    usual = {name: getattr(Study.base, name) for name in _replaced(plan)}
+    plan = replace(plan, base=replace(plan.base, **usual))
     return shlex.join(["colourgan", "study", plan.name, *command_options(plan)])
+
+
+def _replaced(plan: Study) -> list[str]:
+    """The options in whose place others are given."""
+    return ["limit"] * bool(plan.limits) + ["epochs"] * bool(plan.steps)
 
 
 def _schedule(plan: Study) -> Schedule:

@@ -6,25 +6,27 @@ No sentence says more than the intervals of `colourgan.experiments.judge`.
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations, groupby, permutations
+from itertools import combinations, groupby, permutations, product
 from statistics import fmean
 from typing import NamedTuple
 
 from colourgan.evaluate import COLUMNS
 from colourgan.experiments import judge
-from colourgan.experiments.cells import DONE, SETTINGS, Cell, numbers
+from colourgan.experiments.cells import DONE, NONE, SETTINGS, Cell, differing, numbers
 from colourgan.experiments.judge import BETTER, HIGHER, LOWER, NOT_DISTINGUISHABLE, WORSE
 from colourgan.plots.svg import Row
 from colourgan.study.configurations import (
     FACTORS,
     Configuration,
     configurations,
+    factor_words,
     folder_names,
     level_order,
     level_words,
+    names_by,
     short_names,
 )
 
@@ -40,6 +42,7 @@ Place = tuple[str, str]
 COSTS = {
     "encoder_parameters": ("encoder, M", 1e6, ",.2f"),
     "decoder_parameters": ("decoder, M", 1e6, ",.2f"),
+    "generator_parameters": ("generator, M", 1e6, ",.2f"),
     "discriminator_parameters": ("discriminator, M", 1e6, ",.2f"),
     "flops": ("FLOPs, G", 1e9, ",.3f"),
     "images_per_second": ("images/s", 1, ",.0f"),
@@ -59,15 +62,19 @@ _UNITS = {"psnr": " dB", "within_5": " of all pixels"}
 class Entry:
     """One configuration: its cells of all seeds, its names and its numbers.
 
-    label: its name among those of its data set and size. family: the number, from 1, of what is
-    left of the label without the method, `family_label`; it means the same in all charts. shape:
-    the number of its method, from 0.
+    label: its name among those of its data set and size; family_label: the same without its method
+    and number of images, such as "resnet20@none"; family: the number of that, from 1, which means
+    the same in all charts. method: its name, with the discriminator's if that varies. images: how
+    many it is trained on, "" if that does not vary. kind: both; families are compared in pairs
+    within a kind. shape: the number of the kind, from 0.
     """
 
     configuration: Configuration
     label: str
     family: int
     family_label: str
+    method: str
+    images: str
     shape: int
     cells: tuple[Cell, ...] = field(repr=False)
 
@@ -76,8 +83,14 @@ class Entry:
         return self.configuration.data, self.configuration.size
 
     @property
-    def method(self) -> str:
-        return self.configuration.method
+    def kind(self) -> str:
+        return ", ".join(filter(None, (self.method, self.images)))
+
+    @property
+    def rival(self) -> dict[str, str]:
+        """What its cells are compared with at matched saturation, see `differing`; {} for none."""
+        matched = [cell for cell in self.done if cell.matched]
+        return differing(matched[0]) if matched else {}
 
     @property
     def look(self) -> dict[str, int]:
@@ -114,19 +127,25 @@ class Entry:
 def entries(cells: Iterable[Cell]) -> list[Entry]:
     """All configurations, in the order of their factors."""
     groups = configurations(cells)
-    anywhere = {each: each._replace(data="", size="") for each in groups}
-    families = {each: whole._replace(method="") for each, whole in anywhere.items()}
-    labels = short_names(dict.fromkeys(anywhere.values()))
-    family_labels = short_names(dict.fromkeys(families.values()))
-    order = list(family_labels)
-    methods = list(dict.fromkeys(each.method for each in groups))
+    of_method, of_images = ("method", "discriminator"), ("limit",)
+    model = [name for name in FACTORS if name not in (*SETTINGS, *of_method, *of_images)]
+    labels = names_by(groups, (*model, *of_method, *of_images))
+    families = names_by(groups, model)
+    methods = names_by(groups, of_method, "method")
+    images = names_by(groups, of_images)
+    kinds = {each: (methods[each], images[each]) for each in groups}
+    family_order, method_order = (list(dict.fromkeys(x.values())) for x in (families, methods))
+    # By method, so that in a chart of one method no two kinds have one shape.
+    kind_order = sorted(dict.fromkeys(kinds.values()), key=lambda k: method_order.index(k[0]))
     return [
         Entry(
             configuration=each,
-            label=labels[anywhere[each]],
-            family=order.index(families[each]) + 1,
-            family_label=family_labels[families[each]],
-            shape=methods.index(each.method),
+            label=labels[each],
+            family=family_order.index(families[each]) + 1,
+            family_label=families[each],
+            method=methods[each],
+            images=images[each],
+            shape=kind_order.index(kinds[each]),
             cells=tuple(group),
         )
         for each, group in groups.items()
@@ -187,19 +206,32 @@ class Effect(NamedTuple):
 def effects(cells: Iterable[Cell], metric: str) -> list[Effect]:
     """An Effect for each pair of levels of each factor that varies, but SETTINGS.
 
-    Pairs of levels that no two configurations differ in alone have none.
+    Pairs of levels that no two configurations differ in alone have none, nor has NONE.
     """
     groups, found = configurations(cells), []
     for factor in (factor for factor in FACTORS if factor not in SETTINGS):
-        levels = {getattr(configuration, factor) for configuration in groups}
+        levels = {getattr(configuration, factor) for configuration in groups} - {NONE}
         levels = sorted(levels, key=lambda level: level_order(factor, level))
         for before, after in combinations(levels, 2):
             starts = [each for each in groups if getattr(each, factor) == before]
-            pairs = ((start, start._replace(**{factor: after})) for start in starts)
-            alike = [(groups[start], groups[end]) for start, end in pairs if end in groups]
+            ends = [each for each in groups if getattr(each, factor) == after]
+            pairs = (pair for pair in product(starts, ends) if _alike(*pair, but_for=factor))
+            alike = [(groups[start], groups[end]) for start, end in pairs]
             if comparisons := judge.compare_all(alike, metric):
                 found.append(Effect(factor, before, after, metric, comparisons))
     return found
+
+
+def _alike(a: Configuration, b: Configuration, but_for: str) -> bool:
+    """Whether all other factors are equal.
+
+    One that a side has not counts as equal: an L1 model goes with every discriminator of its GANs.
+    """
+    return all(
+        x == y or (NONE in (x, y) and factor not in SETTINGS)
+        for factor, x, y in zip(FACTORS, a, b, strict=True)
+        if factor != but_for
+    )
 
 
 def sentence(effect: Effect) -> str:
@@ -240,9 +272,9 @@ def sentence(effect: Effect) -> str:
 class Compared(NamedTuple):
     """All comparisons of a study.
 
-    pairs: of L1, of all configurations of one data set, size and method; (a, b) → of b against a,
-    in both orders. matched: GAN → its L1 against that of its parent with matched saturation.
-    effects: metric → what each factor changes.
+    pairs: of L1, of all configurations of one data set, size and kind; (a, b) → of b against a, in
+    both orders. matched: configuration → its L1 against that of its rival with matched saturation,
+    such as a GAN's against its parent's. effects: metric → what each factor changes.
     """
 
     pairs: dict[tuple[Configuration, Configuration], judge.Comparison]
@@ -281,7 +313,7 @@ def compared(cells: Sequence[Cell], groups: Iterable[Sequence[Entry]]) -> Compar
 def best_sentence(known: Compared, group: Sequence[Entry]) -> str:
     """Which configuration of a group has the lowest L1, and from which it cannot be told apart.
 
-    group: of one data set, size and method, each with a finished cell.
+    group: of one data set, size and kind, each with a finished cell.
     """
     best = min(group, key=lambda entry: entry.mean("l1"))
     others = {entry: known.of(best, entry) for entry in group if entry is not best}
@@ -303,16 +335,51 @@ def best_sentence(known: Compared, group: Sequence[Entry]) -> str:
     return f"{start}{said}.{_reserve(others.values())}"
 
 
-def matched_sentence(known: Compared, group: Sequence[Entry]) -> str:
-    """GANs against their L1 parents made as colorful; "" if the group has none."""
-    labels = defaultdict(list)
+def matched_sentences(known: Compared, group: Sequence[Entry]) -> list[str]:
+    """Configurations against their rivals made as colorful, a sentence for all that differ alike.
+
+    "L1 of gan against that of l1 made as colorful (matched saturation): better for resnet20."
+    """
+    alike: dict[tuple, list[Entry]] = {}
     for entry in (entry for entry in group if entry in known.matched):
-        labels[known.matched[entry].word].append(entry.family_label)
-    kinds = (BETTER, WORSE, NOT_DISTINGUISHABLE)
-    parts = [f"{word} for {_listed(labels[word])}" for word in kinds if labels[word]]
-    start = "L1 of the GAN against that of its L1 parent made as colorful (matched saturation)"
-    reserve = _reserve(known.matched.get(entry) for entry in group)
-    return f"{start}: {'; '.join(parts)}.{reserve}" if parts else ""
+        own = {factor: getattr(entry.configuration, factor) for factor in entry.rival}
+        # With a method that varies goes its discriminator.
+        who = entry.method if own.keys() == {"method"} else _words(own)
+        alike.setdefault((*entry.rival, who, _words(entry.rival)), []).append(entry)
+    told = []
+    for (*factors, who, rival), some in alike.items():
+        # The method is either what differs or l1.
+        others = {*FACTORS} - {*SETTINGS, "limit", "method", "discriminator", *factors}
+        names = names_by([entry.configuration for entry in group], others)
+        labels = defaultdict(lambda: defaultdict(list))  # word → name → numbers of images
+        for entry in some:
+            images = labels[known.matched[entry].word][names[entry.configuration]]
+            images += [entry.images.partition(" ")[0]] if entry.images else []
+        parts = []
+        for word in (word for word in (BETTER, WORSE, NOT_DISTINGUISHABLE) if word in labels):
+            parts.append(f"{word} {_where(labels[word])}".strip())
+        start = f"L1 of {who} against that of {rival} made as colorful (matched saturation)"
+        reserve = _reserve(known.matched[entry] for entry in some)
+        told.append(f"{start}: {'; '.join(parts)}.{reserve}")
+    return told
+
+
+def _where(found: Mapping[str, Sequence[str]]) -> str:
+    """ "for a and b", "for a with 500 and 2,000 images and for b with 500 images".
+
+    found: name → numbers of images, none if they do not vary; a name may be "".
+    """
+    if len(found) > _LISTED:
+        return f"for {len(found)} models"
+    if not any(found.values()):
+        names = [name for name in found if name]
+        return f"for {_listed(names)}" if names else ""
+    told = {name: f"with {_listed(images)} images" for name, images in found.items()}
+    return _listed([f"for {name} {images}" if name else images for name, images in told.items()])
+
+
+def _words(levels: Mapping[str, str]) -> str:
+    return " ".join(level_words(factor, level) for factor, level in levels.items())
 
 
 def _listed(labels: Sequence[str]) -> str:
@@ -366,20 +433,31 @@ def effect_cards(known: Compared, found: Sequence[Entry]) -> list[dict]:
     for factor, group in groupby(known.effects["l1"], key=lambda effect: effect.factor):
         group = list(group)
         drawn = len(group) <= _FEW
-        names = short_names([e.configuration._replace(**{factor: ""}) for e in found])
+        alike = [_shared(each, factor) for effect in group for each in effect.comparisons]
+        # All configurations say what varies, those that nothing was compared with, too.
+        everyone = [e.configuration._replace(**{factor: ""}) for e in found]
+        names = short_names(dict.fromkeys([*everyone, *alike]))
         cards = []
         for effect in group:
             # Effects of several metrics begin alike: (factor, before, after).
             told = [sentence(each).partition(": ") for each in every if each[:3] == effect[:3]]
             rows = []
             for each in effect.comparisons if drawn else ():
-                name = names[Configuration(**each.a)._replace(**{factor: ""})] or "L1"
                 text = each.word, _LOOKS.get(each.word, "open"), _told(each)
+                name = names[_shared(each, factor)] or "L1"
                 rows.append(Row(name, [each.difference], each.interval, *text))
             sentences = [text for *_, text in told]
             cards.append({"title": told[0][0], "sentences": sentences, "rows": rows})
-        factors.append({"factor": factor, "drawn": drawn, "cards": cards})
+        factors.append({"factor": factor_words(factor), "drawn": drawn, "cards": cards})
     return factors
+
+
+def _shared(comparison: judge.Comparison, factor: str) -> Configuration:
+    """What both sides have beside the factor; of what only one of them has, that one's."""
+    a, b = Configuration(**comparison.a), Configuration(**comparison.b)
+    return Configuration(*(y if x == NONE else x for x, y in zip(a, b, strict=True)))._replace(
+        **{factor: ""}
+    )
 
 
 def _told(comparison: judge.Comparison) -> str:

@@ -21,20 +21,33 @@ from colourgan.errors import RunError, UsageError
 from colourgan.evaluate import COLUMNS, ImageSet
 from colourgan.evaluate.text import LEGEND
 from colourgan.experiments import judge
-from colourgan.experiments.cells import DONE, FAILED, NOT_DONE, Cell, as_matched, numbers
+from colourgan.experiments.cells import (
+    DONE,
+    FAILED,
+    NOT_DONE,
+    SETTINGS,
+    Cell,
+    as_matched,
+    numbers,
+)
 from colourgan.experiments.report import data_uri, page_template
 from colourgan.files import replacing
 from colourgan.models import load_model
 from colourgan.plots import svg
 from colourgan.plots.charts import series
 from colourgan.study import findings
+from colourgan.study.configurations import FACTORS, factor_words, level_words, names_by
 from colourgan.study.findings import COSTS, Entry, Place, panels
+from colourgan.study.limits import limit_charts, limit_panels
 
 PAGE = "report.html"
 _BARS = ("l1", "delta_e", "colorfulness")
-_SPENT = {  # what a chart's axis says, its unit, and the costs that are added up
+_SPENT = {  # what a chart's axis says, its unit, and the costs that are added up, if known
     "seconds of training": (1, ("seconds",)),
-    "parameters, millions": (1e6, ("encoder_parameters", "decoder_parameters")),
+    "parameters, millions": (
+        1e6,
+        ("encoder_parameters", "decoder_parameters", "generator_parameters"),
+    ),
     "FLOPs an image, 10⁹": (1e9, ("flops",)),
 }
 _FIRST = 6  # test photos, as they come
@@ -45,9 +58,14 @@ _QUALITY = 88  # of JPEG
 
 # Of the summary picture, whose text is 14 pixels high where it is shown 800 pixels wide.
 _ACROSS, _PANEL_WIDTH, _DOTS_AN_INCH = 2, 8.0, 150
-_ROW, _FRAME = 0.17, 1.1  # inches: for one method of one family; for axis and title
-_GAP = 0.22  # between two methods of one family, whose distance to the next is 1
-_LOOKS = (("#0072B2", "o"), ("#D55E00", "D"), ("#009E73", "s"), ("#CC79A7", "^"), ("#E69F00", "v"))
+_ROW, _FRAME = 0.17, 1.1  # inches: for one method of one row; for axis and title
+_LINE = 0.22  # inches: of the legend
+_GAP = 0.22  # between two methods of one row, whose distance to the next is 1, if they are few
+_LOOKS = (
+    ("#0072B2", "o"), ("#D55E00", "D"), ("#009E73", "s"), ("#CC79A7", "^"), ("#E69F00", "v"),
+    ("#56B4E9", "P"), ("#000000", "X"), ("#7F5F00", "p"),
+)  # fmt: skip
+_NAMED = 5  # methods in a line of the legend
 
 
 def write_page(
@@ -72,7 +90,7 @@ def write_page(
     groups: dict[tuple[Place, str], list[Entry]] = {}  # those whose pairs are compared
     for entry in found:
         if entry.seeds("l1"):
-            groups.setdefault((entry.place, entry.method), []).append(entry)
+            groups.setdefault((entry.place, entry.kind), []).append(entry)
     known = findings.compared(cells, groups.values())
 
     states = Counter(cell.state for cell in cells)
@@ -90,23 +108,23 @@ def write_page(
 
     shown = []
     for place, here in findings.places(found).items():
-        methods = {method: group for (where, method), group in groups.items() if where == place}
+        kinds = {kind: group for (where, kind), group in groups.items() if where == place}
         done = [entry for entry in here if entry.done]
-        many = [(method, group) for method, group in methods.items() if len(group) > 1]
+        many = [(kind, group) for kind, group in kinds.items() if len(group) > 1]
         shown.append(
             {
                 "name": names[place],
-                "best": [(m, findings.best_sentence(known, group)) for m, group in methods.items()],
-                "matched": findings.matched_sentence(known, done),
+                "best": [(kind, findings.best_sentence(known, g)) for kind, g in kinds.items()],
+                "matched": findings.matched_sentences(known, done),
                 "bars": [(part, _bars(group, here)) for part, group in panels(here)],
                 "costs": [(part, _costs(group, done), group) for part, group in panels(done)],
                 "curves": [
-                    (part or method, chart)
-                    for method, group in methods.items()
+                    (part or kind, chart)
+                    for kind, group in kinds.items()
                     for part, some in panels(group)
-                    if (chart := _curves(part or method, some, group))
+                    if (chart := _curves(part or kind, some, group))
                 ],
-                "matrices": [(m, group, findings.matrix(known, group)) for m, group in many],
+                "matrices": [(kind, group, findings.matrix(known, group)) for kind, group in many],
                 "sheets": _sheets(done, runs, images[place]) if done and place in images else [],
             }
         )
@@ -120,11 +138,13 @@ def write_page(
         chart = svg.row_chart(name, some, across, dashed=0.0, bars=False) if some else ""
         card["chart"] = Markup(chart)
     columns, rows = _table(found, names)
-    signs = {entry.method: svg.SHAPES[entry.shape % len(svg.SHAPES)][1] for entry in found}
+    unpublished = {"published": "", "where": "", "differs": False}  # unlike a recipe's settings
+    signs = {entry.kind: svg.SHAPES[entry.shape % len(svg.SHAPES)][1] for entry in found}
+    l1 = {place: row["l1"] for place, row in grey.items()}
     page = page_template("study.html").render(
         title=title,
         command=command,
-        settings=[{"setting": k, "published": "", "here": v} for k, v in settings.items()],
+        settings=[unpublished | {"setting": k, "here": v} for k, v in settings.items()],
         facts=[(f"{count:,}", text) for count, text in facts],
         unfinished=[
             f"{name}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: {said}"
@@ -134,7 +154,7 @@ def write_page(
         alone=max((len(entry.done) for entry in found), default=0) < 2,
         comparisons=known.count,
         by_chance=math.ceil(known.count / 20),
-        effects=findings.effect_sentences(known),
+        effects={factor_words(k): told for k, told in findings.effect_sentences(known).items()},
         factors=factors,
         columns=columns,
         rows=rows,
@@ -143,7 +163,8 @@ def write_page(
             f"{names[place]}, no color at all (ab = 0): L1 {row['l1']:.4f}, ΔE {row['delta_e']:.2f}"
             for place, row in grey.items()
         ],
-        methods=signs,
+        limits=limit_charts(limit_panels(found), l1),
+        signs=signs,
         legend=LEGEND,
         missing=judge.MISSING,
     )
@@ -155,7 +176,8 @@ def write_page(
 def _table(found: Sequence[Entry], names: Mapping[Place, str]) -> tuple[list[str], list[dict]]:
     """Headings of the numbers that any cell has, and each configuration's as text and to sort by.
 
-    "matched" are those of its L1 parents at matched saturation, [] if it has none.
+    "matched" are those of its rivals at matched saturation, [] if it has none, and "rival" is what
+    these are called.
     """
     have = {name for entry in found for cell in entry.done for name in numbers(cell)}
     columns = {name: (heading, 1, style) for name, (heading, style) in COLUMNS.items()} | COSTS
@@ -182,6 +204,7 @@ def _table(found: Sequence[Entry], names: Mapping[Place, str]) -> tuple[list[str
                 "done": len(entry.done),
                 "numbers": cells([numbers(cell) for cell in entry.done]),
                 "matched": cells(matched) if matched else [],
+                "rival": " ".join(level_words(*each) for each in entry.rival.items()),
             }
         )
     return [heading for heading, _, _ in columns.values()], rows
@@ -212,8 +235,8 @@ def _costs(part: Sequence[Entry], everyone: Sequence[Entry]) -> list[tuple[str, 
     for heading, (unit, names) in _SPENT.items():
         known = {}
         for entry in everyone:
-            spent, l1 = [entry.mean(name) for name in names], entry.mean("l1")
-            if l1 is not None and None not in spent:
+            spent = [cost for name in names if (cost := entry.mean(name)) is not None]
+            if spent and (l1 := entry.mean("l1")) is not None:
                 known[entry] = sum(spent) / unit, l1
         points = [
             svg.Point(x, y, str(e.family), f"{e.label}: L1 {y:.4f}, {x:,.4g}", **e.look)
@@ -313,17 +336,22 @@ def summary_picture(
     groups, names, grey = findings.places(found), findings.place_names(found), grey or {}
     across = min(_ACROSS, len(groups))
     down = math.ceil(len(groups) / across)
-    families = list(dict.fromkeys(entry.family_label for entry in found))
+    others = [name for name in FACTORS if name not in (*SETTINGS, "method", "discriminator")]
+    labels = names_by([entry.configuration for entry in found], others)
+    lines = list(dict.fromkeys(labels.values()))
     methods = list(dict.fromkeys(entry.method for entry in found))
     looks = {method: _LOOKS[number % len(_LOOKS)] for number, method in enumerate(methods)}
-    height = _FRAME + _ROW * (1 + len(methods)) * len(families)
-    figure = Figure((_PANEL_WIDTH, 0.4 + height * down), _DOTS_AN_INCH, layout="constrained")
+    gap = min(_GAP, 0.8 / len(methods))
+    legend = math.ceil((len(methods) + bool(grey)) / _NAMED) * _LINE
+    height = _FRAME + _ROW * (1 + len(methods)) * len(lines)
+    size = _PANEL_WIDTH, 0.2 + legend + height * down
+    figure = Figure(size, _DOTS_AN_INCH, layout="constrained")
     for number, (place, group) in enumerate(groups.items()):
         axes = figure.add_subplot(down, across, number + 1)
         for entry in group:
             color, mark = looks[entry.method]
             step = methods.index(entry.method) - (len(methods) - 1) / 2
-            y = families.index(entry.family_label) + _GAP * step
+            y = lines.index(labels[entry.configuration]) + gap * step
             seeds = entry.seeds("l1")
             if interval := entry.interval("l1"):
                 axes.plot(interval, (y, y), color=color, linewidth=1.5, alpha=0.6)
@@ -332,8 +360,8 @@ def summary_picture(
         if place in grey:
             axes.axvline(grey[place], color="0.35", linestyle="--", linewidth=1.2)
         axes.set_title(names[place], fontsize=10, parse_math=False)
-        axes.set_ylim(len(families) - 0.5, -0.5)
-        axes.set_yticks(range(len(families)), families, parse_math=False)
+        axes.set_ylim(len(lines) - 0.5, -0.5)
+        axes.set_yticks(range(len(lines)), lines, parse_math=False)
         axes.tick_params(labelleft=number % across == 0)
         axes.set_xlabel("L1 of a and b: lower is better")
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -343,6 +371,8 @@ def summary_picture(
     handles = [Line2D([], [], color=c, marker=m, label=k, **style) for k, (c, m) in looks.items()]
     if grey:
         handles.append(Line2D([], [], color="0.35", linestyle="--", label="no color at all"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), _NAMED), frameon=False
+    )
     with replacing(path) as beside:
         figure.savefig(beside, format="png")

@@ -18,17 +18,18 @@ MODEL, MATCHED = "model", "matched saturation"
 
 _TEXTS = (*FACTORS, "kind", "state", "reason", "run")
 _FIRST = (*FACTORS, "seed", "kind", "state", "reason", "run")
-_COMPARED = dict.fromkeys(("data", "size", "metric", "a", "b"), str)
+_SHARED = ("data", "size", "limit", "generator", "discriminator")
+_COMPARED = dict.fromkeys((*_SHARED, "metric", "a", "b"), str)
 _COMPARED |= dict.fromkeys(("difference", "low", "high"), float) | {"seeds": int, "word": str}
 """Column of comparisons.csv → type."""
 
 
 def rows(cells: Iterable[Cell]) -> list[dict]:
-    """A row a cell, of kind MODEL, and for a GAN cell one of kind MATCHED after it.
+    """A row a cell, of kind MODEL, and for a cell with a rival one of kind MATCHED after it.
 
     A row: FACTORS, "seed", "kind", "state", "reason", "run", then what `numbers` gives. MATCHED is
-    the L1 parent at the GAN cell's saturation, see `as_matched`; its run is the GAN cell's. Sorted
-    by factors and seed.
+    the rival, such as a GAN's L1 parent, at the cell's saturation, see `as_matched`; its run is the
+    cell's. Sorted by factors and seed.
     """
     found = []
     for cell in (cell for group in configurations(cells).values() for cell in group):
@@ -42,10 +43,11 @@ def rows(cells: Iterable[Cell]) -> list[dict]:
 def comparisons(cells: Iterable[Cell]) -> list[dict]:
     """A row for each pair of configurations of one data set and size, and metric with a direction.
 
-    Each GAN configuration is compared with its MATCHED one, too, but for delta_colorfulness, which
-    matching makes equal. a, b: names of both without data and size; the rest is a Comparison's:
-    "difference" is b's number minus a's, "low" and "high" the ends of its interval (None for one
-    seed), "seeds" how many are paired, "word" is about b.
+    Each configuration with a rival is compared with its MATCHED one, too, but for
+    delta_colorfulness, which matching makes equal. a, b: names of both without data and size;
+    "limit", "generator", "discriminator": the level of both, "" if they differ; the rest is a
+    Comparison's: "difference" is b's number minus a's, "low" and "high" the ends of its interval
+    (None for one seed), "seeds" how many are paired, "word" is about b.
     """
     groups = configurations(cells)
     pairs = [(a, b) for a, b in combinations(groups, 2) if (a.data, a.size) == (b.data, b.size)]
@@ -64,7 +66,8 @@ def comparisons(cells: Iterable[Cell]) -> list[dict]:
         for each in compare_all(pairs, metric):
             a, b = names[anywhere(each.a)], names[anywhere(each.b)]
             measured = each.difference, *(each.interval or (None, None)), len(each.paired)
-            row = each.b["data"], each.b["size"], metric, a, b, *measured, each.word
+            shared = [each.b[name] * (each.a[name] == each.b[name]) for name in _SHARED]
+            row = *shared, metric, a, b, *measured, each.word
             found.append(dict(zip(_COMPARED, row, strict=True)))
     return found
 
