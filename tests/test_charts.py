@@ -1,4 +1,4 @@
-"""Curves and bars show every number there is, in its place and no other."""
+"""Curves and bars show every number there is, in its place and no other; a recipe's agree."""
 
 import math
 import re
@@ -6,11 +6,17 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from matplotlib import rc_context
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
+from colourgan.evaluate import ImageSet
+from colourgan.experiments.cells import DONE, FAILED, Cell
+from colourgan.experiments.steps import Step
 from colourgan.plots import bars, compare_curves, curves
+from colourgan.plots.charts import COLORS, STYLES, value_curves
 from colourgan.plots.svg import (
     Line,
     Point,
@@ -21,6 +27,10 @@ from colourgan.plots.svg import (
     row_chart,
     scatter_chart,
 )
+from colourgan.recipes import figures
+from colourgan.recipes.experiment import Results
+from colourgan.reconstructions import RECONSTRUCTIONS
+from colourgan.trainings import GanFinetune, Pretrain, TrainCycleGAN, TrainEncoder, TrainGenerator
 
 
 @pytest.fixture
@@ -139,7 +149,7 @@ def test_models_are_compared_by_mean_and_range_over_seeds(axes):
         [{"epoch": 0, "l1": 3.0, "d_loss": 5.0}, {"epoch": 1, "l1": 6.0, "d_loss": 1.0}],
     ]
     left, right = axes(compare_curves, {"U-Net": unet, "GAN": gan}, ["l1", "d_loss"])
-    assert (left.get_xlabel(), left.get_ylabel(), right.get_ylabel()) == ("epoch", "l1", "d_loss")
+    assert (left.get_xlabel(), left.get_title(), right.get_title()) == ("epoch", "l1", "d_loss")
     drawn = {line.get_label(): line.get_ydata() for line in left.lines}
     assert list(drawn["U-Net"]) == [0.1, 0.3]
     assert list(drawn["GAN"]) == [2, 4]
@@ -176,6 +186,65 @@ def test_a_model_whose_every_seed_diverged_is_named_in_the_legend_and_keeps_the_
     assert list(panel.lines[1].get_ydata()) == [1.0, 0.5] and panel.get_xlim() == (-0.5, 1.5)
 
 
+def panels_of(axes):
+    """title → the models whose lines it has."""
+    return {each.get_title(): [line.get_label() for line in each.lines] for each in axes}
+
+
+def test_models_of_different_units_have_panels_of_their_own(axes):
+    histories = {
+        "L2": [[{"valid_loss": 0.01, "saturation": 0.3}]],
+        "L1": [[{"valid_loss": 0.08, "saturation": 0.4}]],
+        "GAN": [[{"valid_loss": 0.09, "saturation": 0.5, "d_loss": 9.0}]],
+        "other": [[{"valid_loss": 4.0, "saturation": 0.6}]],
+    }
+    units = {"valid_loss": {"L2": "L2", "L1": "L1", "GAN": "L1"}, "d_loss": {"GAN": "wgan_gp"}}
+    drawn = axes(compare_curves, histories, ["valid_loss", "saturation", "d_loss"], units=units)
+    assert panels_of(drawn) == {
+        "valid_loss (L2)": ["L2"],
+        "valid_loss (L1)": ["L1", "GAN"],
+        "valid_loss": ["other"],
+        "saturation": ["L2", "L1", "GAN", "other"],
+        "d_loss (wgan_gp)": ["GAN"],
+    }
+    looks = {}
+    for line in (line for panel in drawn for line in panel.lines):
+        looks.setdefault(line.get_label(), set()).add((line.get_color(), line.get_linestyle()))
+    assert [len(each) for each in looks.values()] == [1] * 4  # wherever they are drawn
+    assert len(set.union(*looks.values())) == 4
+
+
+def test_a_column_that_nobody_has_a_number_of_has_one_empty_panel(axes):
+    histories = {"GAN": [[{"d_loss": ""}]], "U-Net": [[{"d_loss": None}]]}
+    units = {"d_loss": {"GAN": "bce", "U-Net": "hinge"}}
+    assert panels_of(axes(compare_curves, histories, ["d_loss"], units=units)) == {"d_loss": []}
+
+
+def test_values_are_drawn_like_histories_with_the_bound_of_a_claim(axes):
+    ratio = {"GAN": [[1.0, 0.5, 0.2], [1.0, 0.7]], "none": [[math.nan]], "nobody": []}
+    left, right = axes(
+        value_curves, {"D loss over its largest": ratio, "L1": {"GAN": [[0.2, 0.1, 0.1]]}},
+        colors={"none": "#123456", "GAN": "#654321"}, bounds={"D loss over its largest": 0.05},
+    )  # fmt: skip
+    gan, none, nobody, bound = left.lines
+    assert list(gan.get_xdata()) == [1, 2, 3] and list(gan.get_ydata()[:2]) == [1, 0.6]
+    assert math.isnan(gan.get_ydata()[2])  # one seed has no third epoch
+    assert (gan.get_color(), gan.get_linestyle()) == ("#654321", STYLES[1])
+    assert none.get_color() == "#123456" and nobody.get_color() == COLORS[0]
+    assert right.lines[0].get_color() == "#654321" and len(right.lines) == 1
+    assert set(bound.get_ydata()) == {0.05} and left.get_ylim()[0] < 0.05
+    assert left.get_xlim() == right.get_xlim() == (0.5, 3.5)
+    legend = [text.get_text() for text in left.get_legend().get_texts()]
+    assert legend == ["GAN", "none: none", "nobody: none", "bound: 0.05"]
+
+
+@pytest.mark.parametrize(("panels", "bounds"), [({}, {}), ({"L1": {"GAN": [[1.0]]}}, {"l1": 0.5})])
+def test_a_bound_is_one_of_a_panel_and_some_panel_there_must_be(panels, bounds, tmp_path):
+    with pytest.raises(ValueError, match="bounds of"):
+        value_curves(panels, tmp_path / "a.png", bounds=bounds)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_bar_is_the_mean_its_whisker_the_deviation_and_each_seed_a_dot(axes):
     groups = {
         "l1": {"U-Net": [0.07, 0.08, 0.09], "GAN": [0.1]},
@@ -184,7 +253,8 @@ def test_a_bar_is_the_mean_its_whisker_the_deviation_and_each_seed_a_dot(axes):
     l1, psnr = axes(bars, groups, titles={"l1": "L1 ↓"})
     assert [panel.get_title() for panel in (l1, psnr)] == ["L1 ↓", "psnr"]
     names = [label.get_text() for label in l1.get_xticklabels()]
-    assert names == ["U-Net", "GAN", "other"] == [t.get_text() for t in psnr.get_xticklabels()]
+    assert names == ["U-Net", "GAN"]  # no place for what the metric does not have
+    assert [label.get_text() for label in psnr.get_xticklabels()] == ["U-Net", "other"]
     unet, gan = l1.patches
     assert [unet.get_height(), gan.get_height()] == pytest.approx([0.08, 0.1])
     assert unet.get_facecolor() == psnr.patches[0].get_facecolor() != gan.get_facecolor()
@@ -193,8 +263,8 @@ def test_a_bar_is_the_mean_its_whisker_the_deviation_and_each_seed_a_dot(axes):
     (dots,) = [line for line in l1.lines if line.get_marker() == "o"]
     assert list(dots.get_ydata()) == [0.07, 0.08, 0.09]
     assert len(set(dots.get_xdata())) == 3
-    assert [text.get_text() for text in l1.texts] == ["0.0800", "0.100", "none"]
-    assert [text.get_text() for text in psnr.texts] == ["-2.00", "none", "2,345"]
+    assert [text.get_text() for text in l1.texts] == ["0.0800", "0.100"]
+    assert [text.get_text() for text in psnr.texts] == ["-2.00", "2,345"]
     assert l1.get_ylim()[0] == 0 and psnr.get_ylim()[0] < -3
 
 
@@ -226,6 +296,143 @@ def test_bars_are_as_wide_as_a_page_and_their_names_do_not_meet(models, axes, tm
 def test_bars_of_nothing_are_refused(groups, tmp_path):
     with pytest.raises(ValueError, match="nothing to draw"):
         bars(groups, tmp_path / "a.png")
+
+
+# ------------------------------------------------------------------------ the figures of a recipe
+
+
+@pytest.fixture
+def figure(monkeypatch):
+    """A function that draws a figure of `figures` and returns its axes by title."""
+    saved = []
+    monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: (a[0].touch(), saved.append(f)))
+
+    def draw(function, *arguments):
+        file, caption = function(*arguments)
+        assert caption.endswith(".") and (arguments[0].out / file).exists()
+        return {each.get_title(): each for each in saved[-1].axes}
+
+    return draw
+
+
+def trained(out, models, histories=None, steps=None, failed=(), **metrics):
+    """Results of two seeds a model; failed: (model, seed).
+
+    histories: model → column → one number an epoch, of both seeds; metrics: name → model → one
+    number of all images, or one number of all models.
+    """
+    cells = {}
+    for model in models:
+        columns = (histories or {}).get(model, {})
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        cells[model] = []
+        for seed in (0, 1):
+            found = {k: v[model] if isinstance(v, dict) else v for k, v in metrics.items()}
+            values = {name: torch.full((4,), float(value)) for name, value in found.items()}
+            done = DONE, "", values, {}, {}, {}, {}, rows
+            lost = FAILED, "", {}, {}, {}, {}, {}, []
+            cells[model].append(Cell({}, seed, "", *(lost if (model, seed) in failed else done)))
+    images = ImageSet(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), [])
+    steps = {model: [Step(training)] * 2 for model, training in (steps or {}).items()}
+    return Results(images, cells, {name: torch.zeros(4) for name in metrics}, out, steps=steps)
+
+
+WASSERSTEIN = {
+    "WGAN": TrainGenerator(objective="wgan_gp", d_norm="layer"),
+    "BCE": TrainGenerator(objective="bce", reconstruction="l2"),
+}
+
+
+def test_curves_of_a_recipe_never_mix_the_units_that_its_models_train_with(figure, tmp_path):
+    columns = {"valid_loss": [0.2, 0.1], "d_loss": [9.0, 8.0], "g_loss": [1.0, 1.0]}
+    histories = {"WGAN": columns | {"d_penalty": [1.0, 0.5]}, "BCE": columns}
+    asked = "valid_loss", "d_loss", "g_loss", "d_penalty"
+    results = trained(tmp_path, histories, histories, WASSERSTEIN)
+    drawn = figure(figures.loss_curves, results, *asked)
+    assert panels_of(drawn.values()) == {
+        "valid_loss (L1)": ["WGAN"],
+        "valid_loss (L2)": ["BCE"],
+        "d_loss (wgan_gp)": ["WGAN"],
+        "d_loss (bce)": ["BCE"],
+        "g_loss (wgan_gp)": ["WGAN"],
+        "g_loss (bce)": ["BCE"],
+        "d_penalty": ["WGAN"],
+    }
+    unknown = figure(figures.loss_curves, trained(tmp_path, histories, histories), *asked)
+    assert list(unknown) == [*asked]
+
+
+def test_a_loss_has_the_unit_of_what_is_minimised(tmp_path):
+    steps = {name: Pretrain(reconstruction=name) for name in RECONSTRUCTIONS}
+    steps |= {"open": Pretrain(), "cycle": TrainCycleGAN(), "gan": GanFinetune(objective="hinge")}
+    results = trained(tmp_path, steps, steps=steps)
+    classes = Step(Pretrain(reconstruction="bins"))
+    results.steps["on"] = [Step(Pretrain(), needs=classes)]
+    results.steps["adapted"] = [Step(Pretrain(), needs=Step(TrainEncoder()))]
+    units = figures.loss_units(results)
+    classified = dict.fromkeys(("bins", "on"), "cross-entropy")
+    norms = dict.fromkeys(results.steps, "L1") | {"l2": "L2"}
+    assert units["train_loss"] == norms | classified
+    assert units["valid_loss"] == norms  # in validation classes are decoded
+    adversarial = {model: unit for model, unit in units["d_loss"].items() if unit}
+    assert adversarial == {"cycle": "least_squares", "gan": "hinge"}
+    assert units["g_loss"]["cycle"] != units["d_loss"]["cycle"]  # a sum of two
+    assert units["g_loss"]["gan"] == "hinge"
+
+
+def test_a_model_has_one_color_in_all_charts_of_a_report(figure, tmp_path):
+    models = list("ABCDEFG")  # one more than there are colors
+    histories = {model: {"valid_loss": [2.0, 1.0]} for model in models}
+    results = trained(tmp_path, models, histories, l1=1, colorfulness=2, colorfulness_true=3)
+    bar = figure(figures.measure_bars, results, "l1", "colorfulness")["colorfulness"]
+    names = [label.get_text() for label in bar.get_xticklabels()]
+    assert names == ["grey", *models, "true"]
+    colors = {n: to_hex(p.get_facecolor()) for n, p in zip(names, bar.patches, strict=True)}
+    assert len(set(colors.values())) == 8 and "#000000" not in colors.values()
+    (curve,) = figure(figures.loss_curves, results, "valid_loss").values()
+    assert {x.get_label(): x.get_color().lower() for x in curve.lines} == {
+        model: colors[model] for model in models
+    }
+    part = {"jumps": {model: results.column(model, "valid_loss") for model in ("C", "B")}}
+    judged = figure(figures.quantity_curves, results, part, "judged.png", "Jumps.")["jumps"]
+    for line in judged.lines:
+        (same,) = (x for x in curve.lines if x.get_label() == line.get_label())
+        assert line.get_color() == same.get_color()
+        assert line.get_linestyle() == same.get_linestyle()
+    shades = [int(colors[name][1:3], 16) for name in ("grey", "true")]
+    assert colors["grey"] == f"#{colors['grey'][1:3] * 3}" and shades[0] > 2 * shades[1]
+
+
+def test_more_models_than_colors_leave_grey_and_true_theirs(tmp_path):
+    colors = figures.model_colors(trained(tmp_path, [str(number) for number in range(9)]))
+    assert len(colors) == 11 and list(colors.values()).count(colors["true"]) == 1
+    assert list(colors.values()).count(colors["grey"]) == 1
+
+
+def test_the_true_images_have_a_bar_where_the_metric_is_one_of_them(figure, tmp_path):
+    measured = {"l1": 0.1, "colorfulness": 20, "colorfulness_true": 36}
+    measured |= {"smooth_variance": 5, "smooth_variance_true": 9}
+    for failed in ((), [("A", 0)], [("B", 1)]):
+        results = trained(tmp_path, "AB", failed=failed, **measured)
+        drawn = figure(figures.measure_bars, results, "l1", "colorfulness", "smooth_variance")
+        l1, colorful, smooth = drawn.values()
+        assert [label.get_text() for label in l1.get_xticklabels()] == ["grey", "A", "B"]
+        for panel, height in ((colorful, 36), (smooth, 9)):
+            assert [label.get_text() for label in panel.get_xticklabels()][-1] == "true"
+            assert panel.patches[-1].get_height() == pytest.approx(height)
+
+
+def test_a_quantity_is_drawn_over_the_epochs_of_the_seeds_that_are_done(figure, tmp_path):
+    histories = {"WGAN": {"d_loss": [4.0, 2.0, 1.0]}, "BCE": {"d_loss": [1.0, 1.0, 1.0]}}
+    results = trained(tmp_path, histories, histories, failed=[("WGAN", 1)])
+    ratio = [[loss / 4 for loss in seed] for seed in results.column("WGAN", "d_loss")]
+    panels = {"D loss over its largest": {"WGAN": ratio}}
+    bounds = {"D loss over its largest": 0.5}
+    asked = panels, "judged.png", "The D loss.", bounds
+    (panel,) = figure(figures.quantity_curves, results, *asked).values()
+    line, bound = panel.lines
+    assert line.get_xydata().tolist() == [[1, 1.0], [2, 0.5], [3, 0.25]]
+    assert set(bound.get_ydata()) == {0.5}
 
 
 @pytest.fixture

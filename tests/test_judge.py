@@ -97,8 +97,11 @@ def made(values, low=0, high=None):
 
 
 def test_short_of_names_what_is_too_small():
-    assert Scale(images=4000, epochs=4, seeds=3, test_images=1000) == DECISIVE
-    assert DECISIVE.short_of(DECISIVE) == []
+    assert Scale(images=4000, epochs=4, seeds=3, test_images=1000, share=0.25) == DECISIVE
+    assert DECISIVE.short_of(DECISIVE) == Scale(4000, 4, 3, 1000).short_of(DECISIVE) == []
+    assert DECISIVE._replace(share=0.0016).short_of(DECISIVE) == [
+        "0.16 % of the published generator steps, of the 25% that a verdict needs"
+    ]
     assert Scale(200, 9, 1, 1000).short_of(DECISIVE) == [
         "200 of 4,000 training images",
         "1 of 3 seeds",
@@ -158,6 +161,34 @@ def test_the_whole_interval_must_lie_on_one_side(values, low, high, verdict):
 def test_no_claim_is_decided_if_anything_is_too_small(field):
     small = DECISIVE._replace(**{field: getattr(DECISIVE, field) - 1})
     assert made([1.0, 1.1, 0.9]).verdict(small) == UNDECIDED
+
+
+def test_a_claim_that_is_not_about_the_end_needs_no_share():
+    early = DECISIVE._replace(share=0.01)
+    assert made([1.0, 1.1, 0.9]).verdict(early) == UNDECIDED
+    assert made([1.0, 1.1, 0.9])._replace(ends=False).verdict(early) == HOLDS
+
+
+def test_models_that_learned_nothing_decide_nothing_and_a_condition_comes_first():
+    sure = made([1.0, 1.1, 0.9])
+    grey = sure._replace(void="GAN is worse than grey")
+    assert grey.verdict(DECISIVE) == UNDECIDED
+    assert grey.open_because(DECISIVE) == ["GAN is worse than grey"]
+    gap = sure._replace(text="There is a gap.")
+    closes = sure._replace(requires="There is a gap.")
+    assert closes.verdict(DECISIVE, others=[gap, closes]) == HOLDS
+    for other in (gap._replace(values=[-1.0, -1.1, -0.9]), gap._replace(void="grey")):
+        assert closes.verdict(DECISIVE, others=[other]) == UNDECIDED
+        assert closes.open_because(DECISIVE, others=[other]) == [
+            "judged only where this holds: There is a gap."
+        ]
+
+
+def test_a_recipe_may_be_decided_with_fewer_images():
+    few = DECISIVE._replace(images=1750, test_images=400)
+    here = Scale(2000, 1, 3, 430, 0.3)
+    assert made([1.0, 1.1, 0.9]).verdict(here) == UNDECIDED
+    assert made([1.0, 1.1, 0.9]).verdict(here, few._replace(epochs=1)) == HOLDS
 
 
 def test_images_that_differ_leave_open_what_seeds_agree_on():

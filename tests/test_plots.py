@@ -1,11 +1,16 @@
 """Every picture is in its place, in a grid and in each frame of a GIF."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from colourgan.evaluate import ImageSet
 from colourgan.plots import gif, grid
+from colourgan.recipes import figures
+from colourgan.recipes.experiment import Results
 
 
 def flat(red: float, green: float, blue: float, height: int = 32, width: int = 32):
@@ -147,3 +152,76 @@ def test_frames_of_a_gif_must_show_the_same_places(frames, tmp_path):
     with pytest.raises(ValueError, match="frames with pictures of these shapes"):
         gif(frames, tmp_path / "a.gif")
     assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------ the figures of a recipe
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A function from a number of test images to Results of "A", all red, and "B", all blue.
+
+    A true image's green is its number, its blue 200.
+    """
+    painted = {"A": flat(1, 0, 0), "B": flat(0, 0, 1), "grey": flat(0.5, 0.5, 0.5)}
+    monkeypatch.setattr(Results, "colored", lambda self, model, L: [painted[model]] * len(L))
+
+    def make(count):
+        rgb = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
+        rgb[:, 1], rgb[:, 2] = torch.arange(count, dtype=torch.uint8)[:, None, None], 200
+        return Results(ImageSet(rgb, []), {"A": [], "B": []}, {}, tmp_path)
+
+    return make
+
+
+@pytest.mark.parametrize("count, shown", [(1, 1), (5, 5), (8, 8), (9, 8), (100, 8), (121, 8)])
+def test_rows_are_spread_evenly_over_the_test_set(count, shown, results):
+    rows = figures.spread_rows(results(count))
+    steps = [after - before for before, after in pairwise([*rows, count])]
+    assert len(rows) == shown and rows[0] == 0
+    assert min(steps) > 0 and max(steps) - min(steps) <= 1
+
+
+def test_samples_and_animations_show_images_of_the_whole_test_set(results, tmp_path):
+    made = results(200)
+    rows = [0, 25, 50, 75, 100, 125, 150, 175]
+    file, caption = figures.samples(made)
+    assert caption == "Test images spread evenly over the set, first seed."
+    sheet = np.asarray(Image.open(tmp_path / file))
+    tops = [sides(sheet, (0, row, 200))[0] for row in rows]
+    assert tops == sorted(tops)
+    file, caption = figures.animation(made)
+    assert caption.endswith("spread evenly over the set, first seed: grey → A → B → true.")
+    true = frames_of(tmp_path / file)[-1]
+    assert {int(green) for _, green, blue in true.reshape(-1, 3) if blue == 200} == set(rows)
+    figures.samples(made, [7, 3], "chosen.png", "Chosen.")
+    chosen = np.asarray(Image.open(tmp_path / "chosen.png"))
+    assert sides(chosen, (0, 7, 200))[0] < sides(chosen, (0, 3, 200))[0]
+
+
+def test_an_animation_may_flip_between_two_models_with_their_names_above(results, tmp_path):
+    file, caption = figures.animation(results(20), [["A"], ["B"]], "flip.gif")
+    assert file == "flip.gif" and caption.endswith("first seed: A → B.")
+    first, second = frames_of(tmp_path / file)
+    red, blue = (np.nonzero((f == c).all(2)) for f, c in ((first, RED), (second, BLUE)))
+    assert np.array_equal(red, blue) and len(red[0]) == 8 * 96 * 96
+    top = red[0].min()
+    dark = [frame[:top].max(2) < 100 for frame in (first, second)]
+    assert all(each.sum() > 20 for each in dark) and (dark[0] != dark[1]).any()
+
+
+def test_an_animation_may_have_two_models_side_by_side(results, tmp_path):
+    states = [["grey"] * 2, ["A", "B"], ["true"] * 2]
+    _, caption = figures.animation(results(20), states)
+    assert "side by side: grey → A | B → true." in caption
+    frame = frames_of(tmp_path / "colors.gif")[1]
+    row = frame[-6 - 48]  # through the last pictures
+    order = [tuple(map(int, pixel)) for pixel in row if tuple(pixel) in (RED, BLUE)]
+    assert order == ([RED] * 96 + [BLUE] * 96) * 2
+
+
+@pytest.mark.parametrize("models", [3, 5])
+def test_pictures_of_one_image_stay_in_one_row(models, results, tmp_path):
+    figures.animation(results(20), [["A"] * models, ["B"] * models])
+    frame = frames_of(tmp_path / "colors.gif")[0]
+    assert (frame == RED).all(2).any(0).sum() == models * 96

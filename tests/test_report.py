@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from colourgan.errors import RunError, UsageError
-from colourgan.experiments.judge import FAILS, HOLDS, UNDECIDED, claim
+from colourgan.experiments.judge import DECISIVE, FAILS, HOLDS, UNDECIDED, claim
 from colourgan.experiments.report import (
     Report,
     banner,
@@ -109,7 +109,7 @@ def test_altering_a_number_flips_the_verdict(values, verdict, tmp_path):
 def test_altering_the_scale_undoes_the_verdict(tmp_path):
     write_report(made(), tmp_path)
     text = (tmp_path / "report.json").read_text()
-    (tmp_path / "report.json").write_text(text.replace('"test_images": 1000', '"test_images": 999'))
+    (tmp_path / "report.json").write_text(text.replace("1000", "999", 1))
     report = read_report(tmp_path / "report.json")
     assert Page(html(report, tmp_path)).verdicts() == [UNDECIDED] * 2
     assert banner(report) == "Scaled down: too small to decide a claim (999 of 1,000 test images)."
@@ -160,9 +160,37 @@ def test_a_claim_is_shown_with_its_numbers(page):
         "holds if above 0",
     ):
         assert part in text
-    assert (
-        "published"
-        not in page(claims=[RAISES._replace(published="")._asdict()]).text.split("What was done")[0]
+    unpublished = RAISES._replace(published="")._asdict()
+    assert "published measured here" not in page(claims=[unpublished]).text
+
+
+def test_what_a_claim_waits_for_is_said(tmp_path):
+    gap = RAISES._replace(text="There is a gap.", values=[-0.1, -0.11, -0.12])
+    closes = RAISES._replace(text="It is closed.", requires="There is a gap.")
+    grey = RAISES._replace(void="GAN is nearly grey")
+    report = made(claims=[each._asdict() for each in (gap, closes, grey)], unjudged=["Another."])
+    write_report(report, tmp_path)
+    shown = Page((tmp_path / "report.html").read_text())
+    assert shown.verdicts() == [FAILS, UNDECIDED, UNDECIDED] * 2
+    waits = "not decided because judged only where this holds: There is a gap. measured here"
+    assert waits in shown.text and "not decided because GAN is nearly grey" in shown.text
+    assert "Claims that are not judged Another." in shown.text
+    lines = verdict_lines(read_report(tmp_path / "report.json"))
+    assert "  not decided because: GAN is nearly grey" in lines and "not judged: Another." in lines
+
+
+def test_a_verdict_needs_what_its_recipe_says(tmp_path):
+    few = {"images": 2000, "epochs": 1, "seeds": 3, "test_images": 430, "share": 0.3}
+    assert Page(html(made(scale=few), tmp_path)).verdicts() == [UNDECIDED] * 2
+    own = DECISIVE._replace(images=1750, epochs=1, test_images=400)._asdict()
+    shown = Page(html(made(scale=few, decisive=own), tmp_path))
+    assert shown.verdicts() == [HOLDS] * 2
+    needed = "at least 1,750 training images, 3 seeds and 400 test images; one about where training"
+    assert needed in shown.text and "after 25% of the published generator steps" in shown.text
+    short = made(scale=few | {"share": 0.0016}, decisive=own)
+    assert banner(short) == (
+        "Scaled down: too small to decide a claim (0.16 % of the published generator steps, of the "
+        "25% that a verdict needs)."
     )
 
 
@@ -240,9 +268,9 @@ def test_what_was_changed_is_not_called_scaled_down(page):
 
 def test_one_of_a_thing_is_singular(page):
     one = page(scale={"images": 1, "epochs": 1, "seeds": 1, "test_images": 1}).text
-    assert "1 training image 1 epoch 1 seed 1 test image 0.0 minutes" in one
+    assert "1 training image 1 epoch 100 % of the published steps 1 seed 1 test image" in one
     many = page(scale={"images": 4000, "epochs": 4, "seeds": 3, "test_images": 1000}).text
-    assert "4,000 training images 4 epochs 3 seeds 1,000 test images" in many
+    assert "4,000 training images 4 epochs" in many and "3 seeds 1,000 test images" in many
 
 
 def test_notes_are_read_before_any_number(page):
@@ -265,12 +293,18 @@ def test_a_long_table_of_settings_is_folded_away(page):
 
 def test_settings_description_and_command_are_there(page):
     settings = [
-        {"setting": "epochs", "published": "20", "here": "4"},
-        {"setting": "rate", "published": "1e-4", "here": "1e-4"},
+        {"setting": "epochs", "published": "20", "where": "a.py:3", "here": "4", "differs": True},
+        {"setting": "rate", "published": "1e-4", "here": "1e-4", "differs": False},
         {"setting": "beta", "published": "", "here": "0.5"},
     ]
     shown = page(settings=settings, minutes=12.34)
-    for part in ("epochs 20 4", "rate 1e-4 1e-4", "beta 0.5", "12.3 minutes", made().command):
+    for part in (
+        "epochs 20 a.py:3 4 differs",
+        "rate 1e-4 1e-4",
+        "beta 0.5",
+        "12.3 minutes",
+        made().command,
+    ):
         assert part in shown.text
     assert [row.get("class") for row in shown.all("tr")] == [None, "differs", None, None]
     assert '<th scope="row">beta</th><td></td><td>0.5</td>' in html(made(settings=settings), ".")

@@ -53,8 +53,9 @@ reproduce = command(
     "reproduce",
     "Repeat a published experiment: train, draw its figures, say whether its claims hold.\n\n"
     "Called again with the same --out (default: reproductions/RECIPE) it keeps what is finished "
-    "and goes on with the rest. Below 4,000 images, 4 epochs, 3 seeds and 1,000 test images every "
-    "verdict stays open.",
+    "and goes on with the rest. Without further options it is as long as published; how long that "
+    "takes here is said first. A verdict needs 3 seeds, enough images and a quarter of the "
+    "published generator steps, and models that are better than grey; until then it stays open.",
     status=STATUS,
 )
 study = command(

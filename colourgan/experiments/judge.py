@@ -19,7 +19,7 @@ Biometrika 1947.
 import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from scipy.special import stdtrit
@@ -74,7 +74,7 @@ def interval(
     return mean - half, mean + half
 
 
-def _lies_between(
+def lies_between(
     ends: tuple[float, float] | None, low: float | None, high: float | None
 ) -> bool | None:
     """True if all of an interval lies between the bounds, False if none of it does, else None.
@@ -100,31 +100,47 @@ def _over_images(table: Tensor) -> tuple[list[float], float, int]:
 
 
 class Scale(NamedTuple):
-    """How large an experiment was; its fields' names are those of `recipes`' options."""
+    """How large an experiment was; its fields' names are those of `recipes`' options.
+
+    share: generator steps taken as a share of those of the published training, the smallest of all
+    models; 1 where nothing is published that they could be compared with.
+    """
 
     images: int
     epochs: int
     seeds: int
     test_images: int
+    share: float = 1.0
 
     def short_of(self, other: "Scale") -> list[str]:
         """What is smaller here than there: "200 of 4,000 training images", "1 of 3 seeds"."""
         units = ("training images", "epochs", "seeds", "test images")
-        pairs = zip(self, other, units, strict=True)
-        return [f"{here:,} of {there:,} {unit}" for here, there, unit in pairs if here < there]
+        pairs = zip(self[:4], other[:4], units, strict=True)
+        found = [f"{here:,} of {there:,} {unit}" for here, there, unit in pairs if here < there]
+        if self.share < other.share:
+            steps = f"{100 * self.share:.2g} % of the published generator steps"
+            found.append(f"{steps}, of the {other.share:.0%} that a verdict needs")
+        return found
 
 
-DECISIVE = Scale(images=4000, epochs=4, seeds=3, test_images=1000)  # below it no claim is decided
+# Below it no claim is decided. Three seeds give an interval that covers what it says (see above).
+# A quarter of the published generator steps is a convention: it is where the curves that the
+# sources show have done most of their fall, and small enough to be had on one machine.
+DECISIVE = Scale(images=4000, epochs=4, seeds=3, test_images=1000, share=0.25)
 
 
 class Claim(NamedTuple):
     """One claim and the numbers that speak for it or against it; plain values, fit for JSON.
 
-    text: what the source claims, one sentence. published: its numbers, "" if it gives none.
-    quantity: what was measured ("L1 of the GAN minus L1 of the U-Net"), values: it, once a seed.
-    image_error: the standard error that its mean has from the choice of test images, images: their
-    number; both 0 if it does not depend on them. The claim holds where the quantity is above `low`
-    and below `high`; None is an open end.
+    text: what the source claims, one sentence. published: its numbers and where they stand, or what
+    else it is. quantity: what was measured ("L1 of the GAN minus L1 of the U-Net"), values: it,
+    once a seed. image_error: the standard error that its mean has from the choice of test images,
+    images: their number; both 0 if it does not depend on them. The claim holds where the quantity
+    is above `low` and below `high`; None is an open end.
+
+    ends: it says where training ends up, so that it is not decided before a share of the published
+    steps. void: why its models cannot decide it, whatever they measured ("GAN is worse than grey:
+    …"). requires: the text of another claim of the same report without which it says nothing.
     """
 
     text: str
@@ -135,6 +151,9 @@ class Claim(NamedTuple):
     images: int = 0
     low: float | None = None
     high: float | None = None
+    ends: bool = True
+    void: str = ""
+    requires: str = ""
 
     @property
     def mean(self) -> float:
@@ -144,14 +163,31 @@ class Claim(NamedTuple):
     def interval(self) -> tuple[float, float] | None:
         return interval(self.values, self.image_error, self.images)
 
-    def verdict(self, scale: Scale) -> str:
-        """HOLDS or FAILS if all of the interval says so at a DECISIVE scale, else UNDECIDED.
+    def open_because(
+        self, scale: Scale, decisive: Scale = DECISIVE, others: Sequence["Claim"] = ()
+    ) -> list[str]:
+        """Why no number could decide it; others: the claims of its report.
 
-        A published experiment is not refuted by a small one.
+        Empty if the numbers decide, which may still leave it open.
         """
-        if scale.short_of(DECISIVE):
+        reasons = scale.short_of(decisive if self.ends else decisive._replace(share=0.0))
+        reasons += [self.void] if self.void else []
+        if self.requires:
+            (first,) = (each for each in others if each.text == self.requires)
+            if first.verdict(scale, decisive, others) != HOLDS:
+                reasons.append(f"judged only where this holds: {self.requires}")
+        return reasons
+
+    def verdict(
+        self, scale: Scale, decisive: Scale = DECISIVE, others: Sequence["Claim"] = ()
+    ) -> str:
+        """HOLDS or FAILS if all of the interval says so at a decisive scale, else UNDECIDED.
+
+        A published experiment is not refuted by a small one, nor by models that learned nothing.
+        """
+        if self.open_because(scale, decisive, others):
             return UNDECIDED
-        between = _lies_between(self.interval(), self.low, self.high)
+        between = lies_between(self.interval(), self.low, self.high)
         return {True: HOLDS, False: FAILS, None: UNDECIDED}[between]
 
 
@@ -162,11 +198,13 @@ def claim(
     values: Tensor | Iterable[float] | Iterable[Tensor],
     low: float | None = None,
     high: float | None = None,
+    **about: Any,
 ) -> Claim:
     """A Claim from a quantity measured once a seed (S,), or on N test images for each seed (S, N).
 
-    values: tensor, array, or list of numbers, arrays or tensors. Raises ValueError for no values,
-    another shape, or bounds that say nothing: none, or `low` not below `high`.
+    values: tensor, array, or list of numbers, arrays or tensors; about: ends, void and requires.
+    Raises ValueError for no values, another shape, or bounds that say nothing: none, or `low` not
+    below `high`.
     """
     if (low is None and high is None) or (None not in (low, high) and low >= high):
         raise ValueError(f"a claim that holds between {low} and {high} says nothing: {text}")
@@ -176,7 +214,7 @@ def claim(
         raise ValueError(f"values of different numbers or none at all: {text}") from error
     if table.ndim > 2 or not table.numel():
         raise ValueError(f"values of shape {tuple(table.shape)}, not (S,) or (S, N): {text}")
-    return Claim(text, published, quantity, *_over_images(table), low, high)
+    return Claim(text, published, quantity, *_over_images(table), low, high, **about)
 
 
 class Comparison(NamedTuple):
@@ -221,8 +259,8 @@ def compare(a: Sequence[Cell], b: Sequence[Cell], metric: str) -> Comparison | N
     per_seed, error, images = _over_images(table)
     ends = interval(per_seed, error, images)
     below, above = _WORDS.get(metric, (LOWER, HIGHER))
-    word = above if _lies_between(ends, 0, None) else NOT_DISTINGUISHABLE
-    word = below if _lies_between(ends, None, 0) else word
+    word = above if lies_between(ends, 0, None) else NOT_DISTINGUISHABLE
+    word = below if lies_between(ends, None, 0) else word
     mean = sum(per_seed) / len(per_seed)
     return Comparison(a[0].factors, b[0].factors, metric, paired, per_seed, mean, ends, word)
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from inspect import cleandoc
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -31,25 +32,30 @@ class Report:
     """One experiment as plain data; what it means is computed from it each time it is shown.
 
     recipe: its name; title; source: where it was published; description: what was done, plain text
-    such as a docstring. scale: a Scale's fields. reduced: "4,000 of the published 8,000 training
-    images", … changed: what differs without being smaller, "300 epochs instead of 100", … settings:
-    one {"setting", "published", "here"} each, published "" if only the runs have it. rows:
+    such as a docstring. scale: a Scale's fields; decisive: those that a verdict needs. reduced:
+    "4,000 of the published 8,000 training images", … changed: what differs without being smaller,
+    "300 epochs instead of 100", … differs: what is always different here, sentences. settings: one
+    {"setting", "published", "where", "here", "differs"} each, where: in the source. rows:
     {"name", "values": {metric: one value a seed}} for each model, metrics as in `evaluate`. claims:
-    Claims' fields. figures: {"file", "caption"}, PNG, GIF, JPEG, or SVG as `plots.svg` draws it,
-    files relative to the report's folder. notes: sentences to be read first. minutes: it took so
-    long. command: how to make it again.
+    Claims' fields; unjudged: claims of the source that are not judged, and why. figures: {"file",
+    "caption"}, PNG, GIF, JPEG, or SVG as `plots.svg` draws it, files relative to the report's
+    folder. notes: sentences to be read first. minutes: it took so long. command: how to make it
+    again.
     """
 
     recipe: str
     title: str
     source: str
     description: str
-    scale: dict[str, int]
+    scale: dict[str, float]
+    decisive: dict[str, float] = field(default_factory=DECISIVE._asdict)
     reduced: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
-    settings: list[dict[str, str]] = field(default_factory=list)
+    differs: list[str] = field(default_factory=list)
+    settings: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict] = field(default_factory=list)
     claims: list[dict] = field(default_factory=list)
+    unjudged: list[str] = field(default_factory=list)
     figures: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     minutes: float = 0.0
@@ -103,7 +109,7 @@ def read_report(path: Path | str) -> Report:
         raise UsageError(f"there is no file {path}")
     try:
         report = Report(**json.loads(path.read_text(encoding="utf-8")))
-        Scale(**report.scale)
+        Scale(**report.scale), Scale(**report.decisive)
         for entry in report.claims:
             if not entry["values"]:
                 raise ValueError("a claim without values")
@@ -122,17 +128,16 @@ def html(report: Report, folder: Path | str) -> str:
     description = cleandoc(report.description)
     # The lines of a paragraph are joined unless they begin an item with "- ".
     joined = re.sub(r"(?<!\n)\n(?!\n|- ) *", " ", description)
-    scale = Scale(**report.scale)
     return page_template("recipe.html").render(
         report=report,
         description=[part for part in re.split(r"\n{2,}", joined) if part],
-        scale=scale,
+        scale=Scale(**report.scale),
         banner=banner(report),
         changes=changes(report),
-        judged=[_judged(Claim(**entry), scale) for entry in report.claims],
+        judged=_judged(report),
         table=_table(report),
         figures=[_figure(figure, Path(folder)) for figure in report.figures],
-        decisive=DECISIVE,
+        decisive=Scale(**report.decisive),
         legend=LEGEND,
     )
 
@@ -141,18 +146,20 @@ def verdict_lines(report: Report) -> list[str]:
     """For a terminal: what was scaled down or changed, each claim with its verdict, the table."""
     lines = [text for text in (banner(report), changes(report)) if text]
     lines += [""] if lines else []
-    for entry in report.claims:
-        judged = _judged(Claim(**entry), Scale(**report.scale))
-        published = f"; published: {entry['published']}" if entry["published"] else ""
-        lines += [f"{judged['mark']} {judged['verdict']}: {entry['text']}"]
-        lines += [f"  {entry['quantity']}: {judged['mean']}, {judged['interval']}"]
+    for judged in _judged(report):
+        published = f"; published: {judged['published']}" if judged["published"] else ""
+        lines += [f"{judged['mark']} {judged['verdict']}: {judged['text']}"]
+        lines += [f"  not decided because: {judged['because']}"] if judged["because"] else []
+        lines += [f"  {judged['quantity']}: {judged['mean']}, {judged['interval']}"]
         lines += [f"  holds if {judged['condition']}{published}", ""]
+    lines += [f"not judged: {text}" for text in report.unjudged]
+    lines += [""] if report.unjudged else []
     return lines + (aligned(_table(report)) if report.rows else [])
 
 
 def banner(report: Report) -> str:
     """One sentence, "Scaled down: …", or "" for a run as published that is large enough."""
-    short = Scale(**report.scale).short_of(DECISIVE)
+    short = Scale(**report.scale).short_of(Scale(**report.decisive))
     too_small = [f"too small to decide a claim ({', '.join(short)})"] if short else []
     return _sentence("Scaled down", report.reduced + too_small)
 
@@ -167,8 +174,25 @@ def _sentence(start: str, parts: list[str]) -> str:
     return f"{start}: {joined}." if parts else ""
 
 
-def _judged(claim: Claim, scale: Scale) -> dict:
-    """A claim's fields with all that follows from them, as text, and its number line as SVG."""
+def _judged(report: Report) -> list[dict]:
+    """Every claim's fields with all that follows from them, as text, and its number line as SVG.
+
+    because: why it is not decided whatever its numbers say, beside the scale of the whole.
+    """
+    scale, decisive = Scale(**report.scale), Scale(**report.decisive)
+    claims = [Claim(**entry) for entry in report.claims]
+    known = scale.short_of(decisive)  # the banner says these
+    found = []
+    for each in claims:
+        reasons = each.open_because(scale, decisive, claims)
+        because = "; ".join(reason for reason in reasons if reason not in known)
+        verdict = each.verdict(scale, decisive, claims)
+        found.append(_shown(each, verdict) | {"because": because})
+    return found
+
+
+def _shown(claim: Claim, verdict: str) -> dict:
+    """One claim as text."""
     ends = claim.interval()
     half = (ends[1] - ends[0]) / 2 if ends else 0.0
     style = ".4g"
@@ -186,7 +210,6 @@ def _judged(claim: Claim, scale: Scale) -> dict:
     condition = f"between {low} and {high}"
     if None in (claim.low, claim.high):
         condition = f"above {low}" if claim.high is None else f"below {high}"
-    verdict = claim.verdict(scale)
     name = f"The mean, {digits(claim.mean)}, its interval and the seeds, and where it holds"
     line = number_line(name, claim.values, ends, claim.low, claim.high)
     return claim._asdict() | {

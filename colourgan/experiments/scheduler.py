@@ -335,8 +335,10 @@ def _worker(schedule: Schedule, number: int) -> None:
 
 
 def duration(seconds: float) -> str:
-    """3725.0 → "1 h 2 min"."""
+    """3725.0 → "1 h 2 min"; from three days on, in days."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "1 min"
+    if minutes >= 3 * 24 * 60:
+        return f"{round(minutes / (24 * 60))} days"
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -6,6 +6,7 @@ from itertools import cycle, pairwise, zip_longest
 from pathlib import Path
 from statistics import fmean, stdev
 from textwrap import fill
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,12 +18,22 @@ _LOG_FROM = 100  # a first loss that high would press the others into one flat l
 
 # Okabe and Ito, "Color Universal Design": told apart by all kinds of color vision.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+NEUTRAL, DARK = "#9A9A9A", "#3A3A3A"  # for what is no model: no color, the true colors
 STYLES = ("-", "--", "-.", ":")
 _NAME_WIDTH = 11  # characters under a bar
+_TITLE_WIDTH = 40  # characters over a panel of curves
 _DOTS_WIDTH = 0.36  # of a bar's distance to the next; the bar takes twice that
-_BARS_WIDTH, _BARS_HEIGHT = 8.0, 3.2  # inches: shown 800 pixels wide, text is 14 pixels high
+_PNG_WIDTH, _PNG_HEIGHT = 8.0, 3.2  # inches: shown 800 pixels wide, text is 14 pixels high
 _SHARP = 150  # dots an inch, for screens with more than one dot a pixel
+_DASHED = (0, (4, 2))
 _UNDRAWN = ("epoch", "seconds")
+
+_Line = tuple[list[float], list[list[float]]]  # epochs, and for each seed its values
+
+
+class _Look(NamedTuple):
+    color: str
+    style: str  # of a line
 
 
 def curves(history: Iterable[Mapping], path: Path | str) -> None:
@@ -51,67 +62,97 @@ def curves(history: Iterable[Mapping], path: Path | str) -> None:
     for axes, (label, columns) in zip(places, panels.items(), strict=True):
         for name, values in columns.items():
             axes.plot(_epochs(history), values, label=name, marker=".")  # shows a single epoch
-        _finish(axes, label)
+        axes.set_ylabel(label)
+        _finish(axes, shares="accuracy" in label)
     with replacing(path) as beside:
         figure.savefig(beside, format="png")
 
 
 def compare_curves(
-    histories: Mapping[str, Sequence[Sequence[Mapping]]], columns: Sequence[str], path: Path | str
+    histories: Mapping[str, Sequence[Sequence[Mapping]]],
+    columns: Sequence[str],
+    path: Path | str,
+    units: Mapping[str, Mapping[str, str]] | None = None,
+    colors: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a PNG with a panel a column and in it a line a model, over the epochs.
 
-    histories: model → for each seed its history, as for `curves`. A line is the mean over a model's
-    seeds, between shades from the lowest to the highest; it has a gap wherever a seed has no finite
-    number. A model whose numbers leave no line at all is "none" in the legend; one without the
-    column is not there. Raises ValueError for a column that no history has.
+    histories: model → for each seed its history, as for `curves`. units: column → model → unit of
+    its numbers, "" or missing for none; models of different units have panels of their own, titled
+    "column (unit)". colors: model → its color, which with its place among them decides how its
+    lines look; a model that is missing takes the next color that is free. A line is the mean over a
+    model's seeds, between shades from the lowest to the highest; it has a gap wherever a seed has
+    no finite number. A model whose numbers leave no line at all is "none" in the legend; one
+    without the column is not there. Raises ValueError for a column that no history has.
     """
     rows = [row for seeds in histories.values() for history in seeds for row in history]
+    panels: dict[str, dict[str, _Line]] = {}
     for column in columns:
         if not any(column in row for row in rows):
             raise ValueError(f"no history has a column '{column}'")
-    figure, places = _figure(len(columns))
-    for axes, column in zip(places, columns, strict=True):
-        looks = zip(cycle(COLORS), cycle(STYLES))
-        for (model, seeds), (color, style) in zip(histories.items(), looks, strict=False):
-            mean, low, high = band([series(history, column) for history in seeds])
-            if any(map(math.isfinite, mean)):
-                epochs = _epochs(max(seeds, key=len))
-                axes.plot(epochs, mean, style, color=color, label=model, marker=".")
-                axes.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
-            elif any(row.get(column) not in (None, "") for history in seeds for row in history):
-                axes.plot([], [], style, color=color, label=f"{model}: none")
-        _finish(axes, column)
-    with replacing(path) as beside:
-        figure.savefig(beside, format="png")
+        found = {}
+        for model, seeds in histories.items():
+            if any(row.get(column) not in (None, "") for history in seeds for row in history):
+                unit = (units or {}).get(column, {}).get(model)
+                line = _epochs(max(seeds, key=len)), [series(history, column) for history in seeds]
+                found.setdefault(f"{column} ({unit})" if unit else column, {})[model] = line
+        panels |= found or {column: {}}
+    _draw_lines(panels, path, _looks(histories, colors))
+
+
+def value_curves(
+    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+    path: Path | str,
+    colors: Mapping[str, str] | None = None,
+    bounds: Mapping[str, float] | None = None,
+) -> None:
+    """Writes a PNG as `compare_curves` does, of values that stand in no history.
+
+    panels: title → model → for each seed its values, one an epoch from the first on, NaN for none.
+    bounds: title → a value at which a dashed line goes through its panel. Raises ValueError for no
+    panels, and for a bound of a panel that is not there.
+    """
+    if not panels or not set(bounds or {}) <= set(panels):
+        raise ValueError(f"panels {list(panels)}, bounds of {list(bounds or {})}")
+    lines = {
+        title: {
+            model: (list(range(1, max(map(len, seeds), default=0) + 1)), [*map(list, seeds)])
+            for model, seeds in models.items()
+        }
+        for title, models in panels.items()
+    }
+    models = dict.fromkeys(model for each in panels.values() for model in each)
+    _draw_lines(lines, path, _looks(models, colors), bounds or {})
 
 
 def bars(
     groups: Mapping[str, Mapping[str, Sequence[float]]],
     path: Path | str,
     titles: Mapping[str, str] | None = None,
+    colors: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a PNG with a panel a metric and in it a bar a model.
 
     groups: metric → model → one value a seed. A bar is as high as their mean, which is written
     above; the whisker is their standard deviation, each seed a dot. titles: metric → what stands
-    over its panel, its name if that is missing. A model that lacks a finite number has no bar.
+    over its panel, its name if that is missing. colors: as for `compare_curves`. A model with a
+    number that is not finite is "none" in place of a bar; one without the metric is not there.
     Raises ValueError for nothing to draw.
     """
     if not groups or not all(models and all(models.values()) for models in groups.values()):
         raise ValueError(f"nothing to draw in {groups}")
-    models = list(dict.fromkeys(model for values in groups.values() for model in values))
-    across = 3 if len(models) <= 2 else 2 if len(models) <= 4 else 1  # names need width
-    figure, places = _figure(len(groups), across, (_BARS_WIDTH / across, _BARS_HEIGHT))
+    looks = _looks((model for values in groups.values() for model in values), colors)
+    most = max(map(len, groups.values()))
+    across = 3 if most <= 2 else 2 if most <= 4 else 1  # names need width
+    figure, places = _figure(len(groups), across, (_PNG_WIDTH / across, _PNG_HEIGHT))
     for axes, (metric, values) in zip(places, groups.items(), strict=True):
         axes.set_title((titles or {}).get(metric, metric))
-        for place, (model, color) in enumerate(zip(models, cycle(COLORS))):
-            seeds = values.get(model, [math.nan])
+        for place, (model, seeds) in enumerate(values.items()):
             if not all(map(math.isfinite, seeds)):
                 axes.annotate("none", (place, 0), (0, 3), textcoords="offset points", ha="center")
                 continue
             mean, deviation = fmean(seeds), stdev(seeds) if len(seeds) > 1 else 0.0
-            axes.bar(place, mean, 2 * _DOTS_WIDTH, color=color, label=model)
+            axes.bar(place, mean, 2 * _DOTS_WIDTH, color=looks[model].color, label=model)
             if len(seeds) > 1:
                 axes.errorbar(place, mean, deviation, color="black", capsize=5, linewidth=1.2)
                 # Side by side, so that equal seeds do not hide each other or the whisker.
@@ -122,9 +163,9 @@ def bars(
             top = (place, max(mean + deviation, 0, *seeds))
             short = f"{mean:,.0f}" if abs(mean) >= 100 else f"{mean:#.3g}"  # .0723, 21.3, 4,120
             axes.annotate(short, top, (0, 5), textcoords="offset points", ha="center")
-        names = [fill(model, _NAME_WIDTH, break_long_words=False) for model in models]
-        axes.set_xticks(range(len(models)), names)
-        axes.set_xlim(-0.6, len(models) - 0.4)
+        names = [fill(model, _NAME_WIDTH, break_long_words=False) for model in values]
+        axes.set_xticks(range(len(values)), names)
+        axes.set_xlim(-0.6, most - 0.4)
         axes.margins(y=0.15)
         axes.axhline(0, color="black", linewidth=0.8)
         axes.spines[["top", "right", "bottom"]].set_visible(False)
@@ -169,20 +210,57 @@ def band(seeds: list[list[float]]) -> tuple[list[float], list[float], list[float
     return [fmean(v) for v in whole], [min(v) for v in whole], [max(v) for v in whole]
 
 
-def _finish(axes: Axes, label: str) -> None:
-    """What all panels over epochs have; says so if there is no line."""
-    axes.set(xlabel="epoch", ylabel=label)
+def _looks(models: Iterable[str], colors: Mapping[str, str] | None = None) -> dict[str, _Look]:
+    """How each model looks in all charts that are given the same colors."""
+    colors = colors or {}
+    free = cycle([color for color in COLORS if color not in colors.values()] or COLORS)
+    order = zip(dict.fromkeys([*colors, *models]), cycle(STYLES), strict=False)
+    return {model: _Look(colors.get(model) or next(free), style) for model, style in order}
+
+
+def _draw_lines(
+    panels: Mapping[str, Mapping[str, _Line]],
+    path: Path | str,
+    looks: Mapping[str, _Look],
+    bounds: Mapping[str, float] | None = None,
+) -> None:
+    """Writes the PNG of `compare_curves` and of `value_curves`: title → model → its line."""
+    figure, places = _figure(len(panels), 2, (_PNG_WIDTH / 2, _PNG_HEIGHT))
+    for axes, (title, lines) in zip(places, panels.items(), strict=True):
+        for model, (epochs, seeds) in lines.items():
+            color, style = looks[model]
+            mean, low, high = band(seeds)
+            if any(map(math.isfinite, mean)):
+                axes.plot(epochs, mean, style, color=color, label=model, marker=".")
+                axes.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
+            else:
+                axes.plot([], [], style, color=color, label=f"{model}: none")
+        axes.set_title(fill(title, _TITLE_WIDTH))
+        _finish(axes, "accuracy" in title, (bounds or {}).get(title))
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", dpi=_SHARP)
+
+
+def _finish(axes: Axes, shares: bool, bound: float | None = None) -> None:
+    """What all panels over epochs have; says so if there is no line.
+
+    shares: whether the values are shares of 1. bound: where a dashed line goes through.
+    """
+    axes.set_xlabel("epoch")
     axes.grid(alpha=0.3)
     epochs = [epoch for line in axes.lines for epoch in line.get_xdata()]
+    values = [value for line in axes.lines for value in line.get_ydata() if math.isfinite(value)]
+    if epochs:
+        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    else:
+        axes.text(0.5, 0.5, "no finite number", ha="center", transform=axes.transAxes)
+    if bound is not None:
+        axes.axhline(bound, color="black", linestyle=_DASHED, label=f"bound: {bound:g}")
+        values.append(bound)
     if axes.lines:
         axes.legend()
-    if not epochs:
-        axes.text(0.5, 0.5, "no finite number", ha="center", transform=axes.transAxes)
-        return
-    axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    values = [value for line in axes.lines for value in line.get_ydata() if math.isfinite(value)]
-    if "accuracy" in label:
+    if shares and epochs:
         axes.set_ylim(-0.03, 1.03)
-    elif min(values) > 0 and max(values) / min(values) > _LOG_FROM:
+    elif epochs and min(values) > 0 and max(values) / min(values) > _LOG_FROM:
         axes.set_yscale("log")

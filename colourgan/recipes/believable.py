@@ -11,9 +11,10 @@ from colourgan.learners import read_config
 from colourgan.plans import Setup
 from colourgan.recipes.experiment import Results, exactly, recipe
 from colourgan.recipes.figures import animation, loss_curves, measure_bars, over_epochs, samples
+from colourgan.recipes.sources import COLORFUL_CLASSES, NOGAN
 from colourgan.trainings import GanFinetune, Pretrain
 
-IMAGENET = 1_281_167  # training images of ILSVRC 2012, of which DeOldify counts its shares
+IMAGENET = NOGAN.images  # training images of ILSVRC 2012, of which DeOldify counts its shares
 GAN_IMAGES = 4000  # in an epoch of the GANs: a third of a percent of ImageNet
 GAN_BATCH = 8  # published: 8 for the discriminator alone, 5 afterwards
 
@@ -21,8 +22,7 @@ GAN_BATCH = 8  # published: 8 for the discriminator alone, 5 afterwards
 @recipe(
     "nogan",
     title="NoGAN: a generator and a discriminator trained apart, then a GAN that ends in time",
-    source="the project DeOldify by Jason Antic (jantic/DeOldify on GitHub), “What is NoGAN?” in "
-    "its README and its notebook ColorizeTrainingStable.ipynb",
+    source=NOGAN,
     data="tiny-imagenet", size=64, epochs=4, batch_size=88, encoders=("efficientnet_lite0",),
 )  # fmt: skip
 def nogan(s: Setup):
@@ -37,15 +37,6 @@ def nogan(s: Setup):
 
     epochs: of the generators alone, after the frozen one; discriminator alone and GANs train at
     most 2.5 and 5 times as many, of 4,000 images each.
-
-    Differs: Tiny ImageNet, 200 classes of ImageNet at 64×64, at that one size; EfficientNet-Lite0
-    stands in for resnet101, and its features for VGG's in the feature loss; rates up to 1e-3
-    throughout; the generator predicts ab, not RGB. The discriminator is a PatchGAN that sees L and
-    ab, one step for each of the generator's; cross-entropy stands beside 100 × the feature loss.
-    When to stop is measured: once L1 on validation images, against the generator before the GAN
-    made as colorful, has not fallen for 2 epochs; the best epoch is kept. The conventional GAN
-    differs from NoGAN in nothing but a discriminator that begins with random weights, and in
-    training to the end.
     """
     (encoder,) = exactly(s.encoders, 1)
     unet = Pretrain(
@@ -82,19 +73,25 @@ def nogan_claims(results: Results, shares: Sequence[float]) -> list[Claim]:
     steadier = "NoGAN's colors are steadier than the conventional GAN's."
     colorful = "NoGAN is more colorful than the generator that it began with."
     short = "All useful GAN training takes 3 % of ImageNet at most."
-    images = "images in the GAN's epochs up to the best one, in percent of ImageNet's"
+    images = "images in NoGAN's epochs of both networks up to the best, in percent of ImageNet's"
+    void = results.void("NoGAN")
     return [
-        results.below(error, "seen in pictures", "l1", "NoGAN", "GAN"),
-        results.below(steadier, "seen in videos", "smooth_variance", "NoGAN", "GAN"),
-        results.above(colorful, "seen in pictures", "colorfulness", "NoGAN", "feature"),
-        claim(short, "1 to 3 %", images, shares, high=3),
+        results.below(error, "in pictures", "l1", "NoGAN", "GAN"),
+        results.below(steadier, "in videos", "smooth_variance", "NoGAN", "GAN"),
+        results.above(colorful, "in pictures", "colorfulness", "NoGAN", "feature"),
+        claim(short, "1 to 3 % (README)", images, shares, high=3, void=void),
         results.beyond_saturation("NoGAN brings more than saturation.", "NoGAN", "L1"),
     ]
 
 
 def share_of_imagenet(run: Path) -> float:
-    """How many images the GAN of a run had seen at its best epoch, in percent of ImageNet's."""
+    """How many images the GAN of a run had seen at its best epoch, in percent of ImageNet's.
+
+    NaN if no epoch was better than the generator before it: none of that training was useful.
+    """
     config = read_config(run)
+    if (config["best"]["gain"] or 0) <= 0:
+        return math.nan
     epochs = config["best"]["epoch"] - config["arguments"]["d_epochs"]
     return 100 * epochs * config["found"]["train_images"] / IMAGENET
 
@@ -102,7 +99,7 @@ def share_of_imagenet(run: Path) -> float:
 @recipe(
     "colorful-classes",
     title="Color as classes, rare ones counting more, against regression",
-    source="Zhang, Isola and Efros, “Colorful Image Colorization”, ECCV 2016",
+    source=COLORFUL_CLASSES,
     data="tiny-imagenet", size=64, epochs=14, batch_size=40, encoders=("efficientnet_lite0",),
 )  # fmt: skip
 def colorful_classes(s: Setup):
@@ -112,13 +109,6 @@ def colorful_classes(s: Setup):
     falling to 3e-6, weight decay 1e-3. It reports that regression by L2 is greyish, that classes
     are more vivid, and with rebalancing most of all; and that rebalancing costs accuracy counted
     pixel by pixel (area under the curve of errors 91.6 → 89.5 %).
-
-    Differs: Tiny ImageNet, 200 classes of ImageNet at 64×64; a U-Net around EfficientNet-Lite0,
-    which is pretrained on ImageNet, instead of a network like VGG from random weights; so the rates
-    are those of transfer learning here, up to 1e-3 in one cycle. The weight of a color is not
-    smoothed, and grey pictures count too. Accuracy is the share of pixels within 5 units of the
-    truth. A regression by L1 was not published; it is made as colorful as the classes, by a factor
-    on its ab, to see whether these know more than how to saturate.
     """
     (encoder,) = exactly(s.encoders, 1)
     base = Pretrain(
@@ -145,7 +135,7 @@ def colorful_classes(s: Setup):
 
 def class_claims(results: Results) -> list[Claim]:
     """What the source of colorful-classes says."""
-    seen, vivid = "seen in pictures", "Rebalancing makes colors more vivid."
+    seen, vivid = "in pictures (figures 4 and 6)", "Rebalancing makes colors more vivid."
     colorful = "Rebalanced classes are more colorful than regression."
     costs = "Rebalancing costs accuracy, counted pixel by pixel."
     saturation = "Rebalanced classes bring more than saturation."
