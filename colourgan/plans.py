@@ -39,11 +39,12 @@ class Study(Experiment):
     its own. steps: of each pretraining, in place of base.epochs, so that many images and few are
     trained on equally long; in whole epochs, at least one. generators: "dynamic_unet" is the U-Net
     around each encoder; another one is trained from random weights, once and not for each encoder,
-    tuning and decoder. discriminators: NAME, or NAME:NORM, of the GANs; none: gan's own. tunings:
-    "unfrozen" (one learning rate), "discriminative" (the encoder's is a tenth), "gradual" (the same
-    after a first epoch with a frozen encoder) or "frozen" (of the encoder only batch norm learns
-    from L1; a GAN then trains all of it). base, gan, encoder: what the grid does not vary. An
-    encoder is trained once, with seed 0: differences between seeds are those of what follows.
+    tuning and decoder, with `train-generator`'s dropout and beta1 and without weight decay.
+    discriminators: NAME, or NAME:NORM, of the GANs; none: gan's own. tunings: "unfrozen" (one
+    learning rate), "discriminative" (the encoder's is a tenth), "gradual" (the same after a first
+    epoch with a frozen encoder) or "frozen" (of the encoder only batch norm learns from L1; a GAN
+    then trains all of it). base, gan, encoder: what the grid does not vary. An encoder is trained
+    once, with seed 0: differences between seeds are those of what follows.
 
     Every model of another method than L1 is also compared with the L1 model of the same kind made
     as colorful, if the study has it, or else with the one that it finetunes. With several limits,

@@ -155,9 +155,16 @@ def test_what_is_finished_is_kept_and_more_can_be_asked_for(whole, data, trained
     pd.testing.assert_frame_equal(results(whole), before, check_exact=True)
 
 
+def test_a_limit_beyond_the_data_is_refused(data, tmp_path):
+    given = replace(TOY, data=(data,), methods=("l1",), limits=(8, 500), out=tmp_path / "limits")
+    with pytest.raises(UsageError, match=r"--limits 500: .* has \d+ training images beside those"):
+        study(given)
+    assert not given.out.exists()
+
+
 def test_limits_are_trained_equally_long_and_drawn(data, tmp_path):
     plan = replace(
-        TOY, data=(data,), seeds=1, methods=("l1",), limits=(8, 16), steps=4,
+        TOY, data=(data,), seeds=1, methods=("l1",), limits=(8, 15), steps=4,
         encoders=("resnet20@packaged", "resnet20@none"), base=replace(TOY.base, batch_size=4),
         out=tmp_path / "limits",
     )  # fmt: skip
@@ -168,13 +175,13 @@ def test_limits_are_trained_equally_long_and_drawn(data, tmp_path):
     for row in models.itertuples():
         config = json.loads((plan.out / "runs" / row.run / "config.json").read_text())
         assert config["arguments"]["limit"] == row.limit
-        assert config["arguments"]["epochs"] == {8: 2, 16: 1}[row.limit]
-        assert config["found"]["train_images"] == min(row.limit, 15)  # one of 16 validates
+        assert config["arguments"]["epochs"] == {8: 2, 15: 1}[row.limit]
+        assert config["found"]["train_images"] == row.limit  # one of 16 validates
     matched = table[table.kind == "matched saturation"]
     assert set(matched.encoder) == {"resnet20@none as colorful as resnet20@packaged"}
-    assert sorted(matched.limit) == [8, 16] and set(matched.method) == {"l1"}
+    assert sorted(matched.limit) == [8, 15] and set(matched.method) == {"l1"}
     assert "How many training images" in page and (plan.out / "limits.png").is_file()
-    study(plan, limits=(16,))
+    study(plan, limits=(15,))
     assert not (plan.out / "limits.png").exists()
     assert set(results(plan.out).encoder) == {*plan.encoders}  # nothing is matched any more
 

@@ -469,7 +469,7 @@ def test_a_generator_without_an_encoder_exists_once():
         assert cell.needs is None
         assert cell.training == TrainGenerator(
             generator="pix2pix_unet", discriminator="none", data="sample", size=32,
-            reconstruction=cell.factors["method"], **base,
+            reconstruction=cell.factors["method"], beta2=0.99, **base,
         )  # fmt: skip
     assert (gan.needs.run, after.needs.run) == (l1.run, l2.run)
     assert gan.rival.run == after.rival.run == l2.rival.run == l1.run
@@ -594,3 +594,11 @@ def test_the_parts_of_a_study_are_ordinary_trainings():
     l1, gan = grid(study)[:2]
     assert (l1.training.epochs, l1.training.frozen_epochs) == (3, 0)
     assert (gan.training.d_width, gan.training.epochs) == (8, GanFinetune.epochs)
+
+
+def test_a_norm_that_a_penalty_excludes_is_refused_where_it_is_named():
+    named = {"data": ["sample"], "sizes": [32], "methods": ["gan:wgan_gp"], "seeds": 1}
+    with pytest.raises(UsageError, match="patchgan:batch: a gradient penalty and batch norm"):
+        steps(discriminators=["patchgan:batch"], **named)
+    norms = {s.training.d_norm for s in steps(discriminators=["patchgan"], **named) if s.rival}
+    assert norms == {"layer"}

@@ -1,6 +1,7 @@
 """How long an experiment takes before it begins: a few batches of each of its trainings, timed."""
 
 import logging
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from colourgan.experiments.scheduler import Schedule
 from colourgan.experiments.steps import Step, with_needs
 from colourgan.learners import TRAIN, read_history
 from colourgan.options import adapted
-from colourgan.trainings import Training
+from colourgan.trainings import TrainCycleGAN, Training
 
 LONG = 5000  # batches: experiments with fewer are not worth trying first
 _BATCHES = 3  # of a trial, after as many that warm up; small ones are more
@@ -52,8 +53,13 @@ def estimated_seconds(found: Schedule) -> float | None:
 
 
 def generator_steps(training: Training, images: int) -> int:
-    """How often a training moves its generator, with so many images."""
-    steps = _epochs(training) * max(1, images // training.batch_size)
+    """How often a training moves its generator, with so many images.
+
+    The last batch of an epoch may be smaller; CycleGAN's generator has half of the images.
+    """
+    if isinstance(training, TrainCycleGAN):
+        images //= 2
+    steps = _epochs(training) * math.ceil(images / training.batch_size)
     alike = getattr(training, "same_batch", False)
     d_steps, g_steps = (getattr(training, name, 1) for name in ("d_steps", "g_steps"))
     return steps * g_steps if alike else steps // d_steps
@@ -63,13 +69,17 @@ def _epochs(training: Training) -> int:
     return training.epochs + getattr(training, "frozen_epochs", 0)
 
 
+def training_images(step: Step, found: Schedule) -> int:
+    """How many images a step trains on, before any is left out as broken or grey."""
+    data, _ = place_of(step)
+    count = len(training_parts(dataset_root(data, found.place["data_dir"])).train)
+    return min(count, step.training.limit or count)
+
+
 def _batches(step: Step, found: Schedule) -> int:
     """Of a whole training."""
-    data, _ = place_of(step)
-    parts = training_parts(dataset_root(data, found.place["data_dir"]))
-    images = min(len(parts.train), getattr(step.training, "limit", None) or len(parts.train))
     epochs = _epochs(step.training) + getattr(step.training, "d_epochs", 0)
-    return epochs * max(1, images // step.training.batch_size)
+    return epochs * max(1, training_images(step, found) // step.training.batch_size)
 
 
 def _trial(step: Step | None) -> Step | None:

@@ -76,8 +76,9 @@ def nogan_claims(results: Results, shares: Sequence[float]) -> list[Claim]:
     images = "images in NoGAN's epochs of both networks up to the best, in percent of ImageNet's"
     void = results.void("NoGAN")
     return [
-        results.below(error, "in pictures", "l1", "NoGAN", "GAN"),
-        results.below(steadier, "in videos", "smooth_variance", "NoGAN", "GAN"),
+        # Paler colors have a lower error and vary less: both count only if it became more colorful.
+        results.below(error, "in pictures", "l1", "NoGAN", "GAN", requires=colorful),
+        results.below(steadier, "in videos", "smooth_variance", "NoGAN", "GAN", requires=colorful),
         results.above(colorful, "in pictures", "colorfulness", "NoGAN", "feature"),
         claim(short, "1 to 3 % (README)", images, shares, high=3, void=void),
         results.beyond_saturation("NoGAN brings more than saturation.", "NoGAN", "L1"),

@@ -20,7 +20,7 @@ from colourgan.encoders import build_encoder
 from colourgan.errors import UsageError
 from colourgan.evaluate import ImageSet
 from colourgan.experiments.cells import DONE, FAILED, Cell
-from colourgan.experiments.estimate import estimated_seconds, generator_steps
+from colourgan.experiments.estimate import estimated_seconds, generator_steps, training_images
 from colourgan.experiments.judge import DECISIVE, Claim, Scale, claim, lies_between
 from colourgan.experiments.measure import place_of, prepared
 from colourgan.experiments.report import Report, write_report
@@ -153,13 +153,13 @@ class Results:
         metric: str,
         model: str,
         base: str,
-        by: Sequence[str] | None = None,
+        worse: Sequence[str] = (),
         **about: Any,
     ) -> Claim:
         """The claim that a metric of one model is above that of another; see `claim`.
 
-        by: the models that must have learned something for it to be decided, both unless given. A
-        distance such as "frechet" is of the whole test set.
+        Both must have learned something for it to be decided; worse: those that may have a higher
+        error than grey. A distance such as "frechet" is of the whole test set.
         """
         quantity = f"{_MEASURED.get(metric, metric)}: {model} minus {base}"
         if metric in DISTANCES:
@@ -167,7 +167,7 @@ class Results:
             difference = table[0] - table[1]
         else:
             difference = self.difference(metric, model, base)
-        void = self.void(*(by or (model, base)))
+        void = self.void(model, base, worse=worse)
         return claim(text, published, quantity, difference, low=0, void=void, **about)
 
     def below(self, *arguments: Any, **about: Any) -> Claim:
@@ -183,27 +183,32 @@ class Results:
         matched = torch.stack([cell.matched.get(metric, none) for cell in self.cells[model]])
         quantity = f"{_MEASURED.get(metric, metric)}: {model} minus {base} made as colorful"
         difference = self.values[model][metric] - matched
-        void = self.void(model)
+        void = self.void(model, base)
         return claim(text, "not published", quantity, difference, high=0, void=void)
 
     def distances(self, name: str, model: str) -> list[float]:
         """A distance of the whole test set, once a seed; NaN for one that failed."""
         return [cell.distances.get(name, math.nan) for cell in self.cells[model]]
 
-    def void(self, *models: str) -> str:
+    def true(self, metric: str) -> Tensor:
+        """(N,): "colorfulness" or "smooth_variance" of the true images."""
+        return self.values[GREY][f"{metric}_true"][0]
+
+    def void(self, *models: str, worse: Sequence[str] = ()) -> str:
         """Why these models can decide nothing, "" if they can.
 
-        A model is no use as a witness if its L1 is worse than grey's (by the judge's rule), if it
-        is nearly grey itself, or if it paints all images alike.
+        A model is no use as a witness if a seed of it failed, if its L1 is worse than grey's (by
+        the judge's rule; but for those of `worse`), if it is nearly grey itself, or if it paints
+        all images alike.
         """
-        return "; ".join(filter(None, map(self._failing, models)))
+        return "; ".join(filter(None, (self._failing(model, model in worse) for model in models)))
 
-    def _failing(self, model: str) -> str:
+    def _failing(self, model: str, may_be_worse: bool) -> str:
         values = self.values[model]
         if not values["l1"].isfinite().all():
             return f"{model} has a seed that failed"
-        worse = claim("", "", "", values["l1"] - self.grey["l1"].double(), low=0)
-        if lies_between(worse.interval(), 0, None):
+        error = claim("", "", "", values["l1"] - self.grey["l1"].double(), low=0)
+        if not may_be_worse and lies_between(error.interval(), 0, None):
             means = f"L1 {values['l1'].mean():.4f} against {self.grey['l1'].mean():.4f}"
             return f"{model} is worse than grey ({means})"
         if "colorfulness_true" in values:
@@ -277,6 +282,13 @@ def reproduce(plan: Reproduction | None = None, /, **given: Any) -> Report:
         if hasattr(step.training, "encoder") and step.needs is None and step.seed == 0:
             build_encoder(step.training.encoder)
     found.write_note(plan)
+    planned = {model: training_images(steps[0], found) for model, steps in models.items()}
+    share = _share(_generator_steps(chosen, models, planned))
+    if share < chosen.decisive.share:
+        _log.info(
+            "this is %.2g %% of the published generator steps: a verdict about where training ends "
+            "needs %.0f %%", 100 * share, 100 * chosen.decisive.share,
+        )  # fmt: skip
     if (seconds := estimated_seconds(found)) is not None:
         _log.info("%s", forecast(seconds, setup.epochs))
     found.run()
@@ -298,13 +310,17 @@ def reproduce(plan: Reproduction | None = None, /, **given: Any) -> Report:
     histories = [read_history(run) for run in runs if (run / "history.csv").exists()]
     done = [cell for each in cells.values() for cell in each if cell.state == DONE]
     trained = {cell.run: read_config(found.runs / cell.run)["found"] for cell in done}
-    steps = _generator_steps(chosen, models, trained)
+    images_of = {
+        model: min(trained[s.run]["train_images"] for s in steps if s.run in trained)
+        for model, steps in models.items()
+    }
+    steps = _generator_steps(chosen, models, images_of)
     scale = Scale(  # the smallest training counts
         images=min(each["train_images"] for each in trained.values()),
         epochs=min(len(cell.history) for cell in done),
         seeds=plan.seeds,
         test_images=len(images),
-        share=min(1.0, *(here / published for published, here in steps.values())),
+        share=_share(steps),
     )
     smaller, changed = _changes(chosen.published, setup)
     further = {GREY: [found.test.grey_distances(*place)]}
@@ -370,17 +386,27 @@ def _changes(published: dict[str, Any], setup: Setup) -> tuple[list[str], list[s
 
 
 def _generator_steps(
-    chosen: Recipe, models: dict[str, list[Step]], trained: dict[str, dict]
-) -> dict[str, tuple[int, int]]:
-    """model → (generator steps of the published training, of the one here)."""
-    published = chosen.models(Setup(**chosen.published))
+    chosen: Recipe, models: dict[str, list[Step]], images: dict[str, int]
+) -> dict[str, tuple[int | None, int]]:
+    """model → (generator steps of the published training, of the one here).
+
+    images: of each model's training. None for a model that nobody published. One that stops early
+    counts with all the epochs that it might have taken.
+    """
+    source, published = chosen.source, chosen.models(Setup(**chosen.published))
     found = {}
     for model, steps in models.items():
         before = published[model].training
-        images = min(before.limit or chosen.source.images, chosen.source.images)
-        here = min(trained[s.run]["train_images"] for s in steps if s.run in trained)
-        found[model] = generator_steps(before, images), generator_steps(steps[0].training, here)
+        count = min(before.limit or source.images, source.images)
+        known = source.steps or generator_steps(before, count)
+        here = generator_steps(steps[0].training, images[model])
+        found[model] = (None if model in source.added else known, here)
     return found
+
+
+def _share(steps: dict[str, tuple[int | None, int]]) -> float:
+    """Of the published generator steps, the smallest of all models; 1 at most."""
+    return min(1.0, *(here / published for published, here in steps.values() if published))
 
 
 def status_of(plan: Reproduction) -> list[str]:
@@ -464,14 +490,15 @@ def _settings(
                 "differs": any(each.value != values[model] for model, each in known.items()),
             }
         )
-    before, now = ({model: each[i] for model, each in steps.items()} for i in (0, 1))
+    before = {model: each for model, (each, _) in steps.items() if each}
+    now = {model: each for model, (_, each) in steps.items()}
     rows.append(
         {
             "setting": "generator steps",
             "published": _each(before, models),
             "where": "epochs × images / batch size",
             "here": _each(now, models),
-            "differs": before != now,
+            "differs": any(now[model] != each for model, each in before.items()),
         }
     )
     return rows

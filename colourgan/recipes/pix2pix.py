@@ -92,11 +92,13 @@ def cycle_claims(results: Results) -> list[Claim]:
     ]
     toward = "how far the predicted ab goes toward the true one in {} pixels, CIE units"
     for place, kind in {"sky": "blue", "grass": "green"}.items():
-        table = toward_truth(results, "CycleGAN", place)
-        if table is not None:
-            text = f"CycleGAN colors {place}."
-            about = {"low": VISIBLE, "void": void}
-            found.append(claim(text, words, toward.format(f"truly {kind}"), table, **about))
+        table, why = toward_truth(results, "CycleGAN", place), void
+        if table is None:
+            table, why = torch.full((len(pix2pix),), torch.nan), f"no test image shows {place}"
+        quantity = toward.format(f"truly {kind}")
+        found.append(
+            claim(f"CycleGAN colors {place}.", words, quantity, table, low=VISIBLE, void=why)
+        )
     return found
 
 

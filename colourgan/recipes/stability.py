@@ -81,11 +81,11 @@ def batch_vs_spectral(s: Setup):
 
 def norm_claims(results: Results) -> list[Claim]:
     """What the source of batch-vs-spectral says of its bundles, then the same of the norm alone."""
-    words, pictures = "in words (README.md:33)", "in words and pictures (README.md:31-33)"
+    words, pictures = "in words (README.md:37)", "in words and pictures (README.md:35-37)"
     control, both = "the same, with equal settings", ("spectral", "batch")
     fewer = "The spectral bundle gets there in fewer steps."
     values = results.values["batch"]
-    true = values["colorfulness_true"][0]
+    true = results.true("colorfulness")
     bland = true <= true.quantile(0.25)
     over = (values["colorfulness"] - true)[:, bland]
     quantity = "colorfulness in the blandest quarter of the images: batch minus the truth"
@@ -101,22 +101,24 @@ def norm_claims(results: Results) -> list[Claim]:
             "The batch bundle is more vivid.", pictures, "colorfulness", "batch", "spectral"
         ),
         claim(
-            "The batch bundle over-colorizes blander images.", "in words (README.md:31)", quantity,
+            "The batch bundle over-colorizes blander images.", "in words (README.md:35)", quantity,
             over, low=0, void=results.void("batch"),
         ),
     ]  # fmt: skip
-    variety = class_variety(results.images)
-    if variety is not None:
-        gain = results.difference("colorfulness", "batch", "spectral")
-        together = (variety - variety.mean()) * (gain - gain.mean(1, keepdim=True))
-        quantity = (
-            "how much more colorful batch is than spectral, times how far the colors of the "
-            "image's class vary above the mean of these classes"
-        )
-        text = "The spectral bundle is greyer where an object can have many colors."
-        claims.append(claim(text, pictures, quantity, together, low=0, void=results.void(*both)))
+    variety, void = class_variety(results.images), results.void(*both)
+    gain = results.difference("colorfulness", "batch", "spectral")
+    if variety is None:
+        variety = torch.full(gain.shape[1:], torch.nan)
+        void = "the test images have no classes"
+    together = (variety - variety.mean()) * (gain - gain.mean(1, keepdim=True))
+    quantity = (
+        "how much more colorful batch is than spectral, times how far the colors of the image's "
+        "class vary above the mean of these classes"
+    )
+    text = "The spectral bundle is greyer where an object can have many colors."
     return [
         *claims,
+        claim(text, pictures, quantity, together, low=0, void=void),
         steadier(results, "Spectral norm alone is steadier.", control, "control"),
         results.below(
             "Spectral norm alone is more believable.", control, "frechet", "control", "batch"
@@ -228,7 +230,7 @@ def wasserstein(s: Setup):
 def d_sizes(results: Results, penalty: bool) -> list[list[float]]:
     """The size of WGAN-GP's D loss at each epoch over its largest, for each seed.
 
-    penalty: with the gradient penalty, as the source plots it.
+    penalty: with the gradient penalty, as the source plots it. NaN if it was 0 throughout.
     """
     columns = (results.column("WGAN-GP", name) for name in ("d_loss", "d_penalty"))
     sizes = [np.abs(np.subtract(d, 0 if penalty else p)) for d, p in zip(*columns, strict=True)]
@@ -236,7 +238,10 @@ def d_sizes(results: Results, penalty: bool) -> list[list[float]]:
 
 
 def wasserstein_claims(results: Results) -> list[Claim]:
-    """What the source of wasserstein shows, the same judged otherwise, and what its text says."""
+    """What the source of wasserstein shows, the same judged otherwise, and what its text says.
+
+    Fewer than three epochs say nothing of a course.
+    """
     models = "WGAN-GP", "BCE"
     l1 = {model: results.column(model, "valid_loss") for model in models}
     wgan, bce = ([unsteadiness(losses) for losses in each] for each in l1.values())
@@ -254,14 +259,15 @@ def wasserstein_claims(results: Results) -> list[Claim]:
         (True, curve, ""),
         (False, beside.format("without the penalty"), ", without the penalty"),
     ):
-        left = [sizes[-1] for sizes in d_sizes(results, penalty)]
+        left = [sizes[-1] if len(sizes) > 2 else math.nan for sizes in d_sizes(results, penalty)]
         text = f"The D loss goes to 0{what}."
         found.append(claim(text, published, size.format(what), left, high=0.5, void=void))
     for column, published, images in (
         ("train_loss", curve, "training"),
         ("valid_loss", beside.format("on validation images"), "validation"),
     ):
-        fallen = [losses[-1] - losses[0] for losses in results.column("WGAN-GP", column)]
+        losses = results.column("WGAN-GP", column)
+        fallen = [each[-1] - each[0] if len(each) > 2 else math.nan for each in losses]
         quantity = f"WGAN-GP's {images} L1 in the last epoch minus that in the first"
         text = f"L1 of {images} images falls."
         found.append(claim(text, published, quantity, fallen, high=0, void=void))

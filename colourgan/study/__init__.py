@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from colourgan.datasets import dataset_root, training_parts
 from colourgan.distances import DISTANCES, check_distances
 from colourgan.errors import UsageError
 from colourgan.evaluate import measure_grey
@@ -42,6 +43,13 @@ def study(plan: Study | None = None, /, **given: Any) -> Path:
     check_distances(
         plan.distances, plan.feature_encoder, min(size for _, size in map(place_of, steps))
     )
+    for data in plan.data if plan.limits else ():
+        images = len(training_parts(dataset_root(data, plan.data_dir)).train)
+        if images < max(plan.limits):
+            raise UsageError(
+                f"--limits {max(plan.limits)}: {data} has {images} training images "
+                "beside those kept for validation"
+            )
     found.write_note(plan)
     found.run()
     page = _report(plan, found) if any(map(found.is_done, steps)) else None

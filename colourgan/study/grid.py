@@ -56,6 +56,11 @@ def grid(study: Study) -> list[Step]:
         DISCRIMINATORS[name]
         if colon:
             NORMS[norm]
+        if norm == "batch" and "wgan_gp" in map(_objective, gans):
+            raise UsageError(
+                f"--discriminators {discriminator}: a gradient penalty and batch norm exclude each "
+                f"other, so wgan_gp needs another norm; plain {name} takes layer norm for it"
+            )
     for generator in study.generators:
         with_bins = "bins" in signature(GENERATORS[generator]).parameters
         if "bins" in map(_reconstruction, study.methods) and not with_bins:
@@ -136,7 +141,8 @@ def _pretraining(study: Study, seed: int, factors: dict[str, str]) -> Pretrain |
         "reconstruction": factors["method"], "precision": study.precision,
     }  # fmt: skip
     if generator != UNET:
-        names = ("batch_size", "augmentation", "lr", "schedule", "decay_steps", "lr_floor", "ema")
+        names = ("batch_size", "augmentation", "lr", "schedule", "decay_steps", "lr_floor", "ema",
+                 "beta2")  # fmt: skip
         shared |= {name: getattr(base, name) for name in names}
         return TrainGenerator(generator=generator, discriminator=ALONE, epochs=epochs, **shared)
     tuning, stages, decoder = factors["tuning"], factors["stages"], factors["decoder"]

@@ -146,6 +146,7 @@ def write_page(
         command=command,
         settings=[unpublished | {"setting": k, "here": v} for k, v in settings.items()],
         facts=[(f"{count:,}", text) for count, text in facts],
+        generators=len({entry.configuration.generator for entry in found}),
         unfinished=[
             f"{name}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: {said}"
             for (name, said), seeds in unfinished.items()
