@@ -932,6 +932,9 @@ def test_the_telling_images_are_those_with_the_largest_differences():
     found.values["batch"]["delta_e"][1] = torch.nan  # a seed that failed
     first = {file: rows[0] for rows, file, _ in stability.telling(found)}
     assert first == {"spectral-better.png": 0, "batch-better.png": 1, "both-struggle.png": 2}
+    for seed in found.values["batch"]["delta_e"]:
+        seed.fill_(-1.0)  # nothing shows spectral norm as better
+    assert [file for _, file, _ in stability.telling(found)] == ["batch-better.png"]
 
 
 def test_unsteadiness_is_the_deviation_of_noise_and_knows_no_trend():

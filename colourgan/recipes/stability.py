@@ -174,8 +174,9 @@ def telling(results: Results) -> list[tuple[list[int], str, str]]:
         ("batch better", spectral - batch),
         ("both struggle", torch.minimum(batch, spectral)),
     ):
-        rows = order.argsort(descending=True)[: figures.PICTURED].tolist()
-        found.append((rows, f"{name.replace(' ', '-')}.png", f"{name.capitalize()}, by ΔE."))
+        ranked = order.argsort(descending=True)[: figures.PICTURED].tolist()
+        if rows := [row for row in ranked if order[row] > 0]:  # there may be none
+            found.append((rows, f"{name.replace(' ', '-')}.png", f"{name.capitalize()}, by ΔE."))
     return found
 
 
