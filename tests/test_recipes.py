@@ -862,6 +862,7 @@ def test_what_to_expect_of_a_long_one_is_said_with_a_shorter_one():
         "about 31 h 0 min on this machine; --epochs 10 takes about 3 h 6 min"
     )
     assert forecast(3600, 100) == "about 1 h 0 min on this machine"
+    assert forecast(4 * 3600, 20) == "about 4 h 0 min on this machine"  # 15 epochs save little
     assert forecast(99 * 3600, 20) == (
         "about 4 days on this machine; --epochs 1 takes about 4 h 57 min"
     )

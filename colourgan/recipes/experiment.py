@@ -366,7 +366,7 @@ def forecast(seconds: float, epochs: int) -> str:
     """ "about 31 h on this machine; --epochs 10 takes about 3 h": what to expect of a long one."""
     text = f"about {duration(seconds)} on this machine"
     fewer = max(1, round(epochs * _PATIENCE / seconds))
-    if fewer < epochs:
+    if fewer <= epochs / 2:
         text += f"; --epochs {fewer} takes about {duration(seconds * fewer / epochs)}"
     return text
 
