@@ -206,7 +206,7 @@ NOISY = {"d_noise_l": 0.1, "d_noise_ab": 0.1, "same_batch": True}
         (train_generator, NOISY | {"g_steps": 2}),
         (train_cyclegan, {}),
     ],
-    ids=str,
+    ids=("generator", "d-steps", "g-steps", "cyclegan"),
 )
 def test_a_run_broken_off_goes_on_along_its_schedule(function, more, data, tmp_path):
     settings = TINY | {"data": data, "epochs": 3, "schedule": "linear"} | more

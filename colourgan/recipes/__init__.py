@@ -1,5 +1,6 @@
 """Recipes: published experiments by name, each one function, its report and its verdicts.
 
+sources     where each was published, and its settings with file and line
 experiment  the decorator, what trained models measure, one command for all
 figures     what several recipes draw
 transfer    same-domain, cross-domain, adapt-encoder
