@@ -180,7 +180,7 @@ def _draw(
     places = sorted({x for trend in trends for x in trend.seeds})
     axes.minorticks_off()
     axes.set_xticks(places, [f"{x:,}" for x in places])
-    axes.set_xlabel(f"{_AXIS} (orders of magnitude)", fontsize=_TEXT)
+    axes.set_xlabel(f"{_AXIS} (log scale)", fontsize=_TEXT)
     axes.tick_params(labelsize=_TEXT)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
