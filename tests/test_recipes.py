@@ -13,6 +13,8 @@ from PIL import Image
 from tiny_runs import make_data
 
 from colourgan.colorize import spread
+from colourgan.datasets import DATASETS
+from colourgan.encoders import ENCODERS as ENCODER_NAMES
 from colourgan.errors import Diverged, RunError, UsageError
 from colourgan.evaluate import ImageSet, as_colorful_as, load_images, measure_model
 from colourgan.experiments import estimate
@@ -170,6 +172,13 @@ def test_every_setting_is_the_published_one_or_is_listed_as_different(name):
     # What is told in words of these is more than the option's value.
     assert listed & every <= differing | {"data", "encoder", "discriminator"}
     assert all(said.where for said in source.settings.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_recipe_alone_names_data_and_encoders_that_there_are(name):
+    published = RECIPES[name].published
+    assert published["data"] in DATASETS
+    assert all(encoder in ENCODER_NAMES for encoder in published.get("encoders", ()))
 
 
 def test_a_setting_that_drifts_from_the_published_one_is_found(monkeypatch):

@@ -144,7 +144,7 @@ def toward_truth(results: Results, model: str, place: str) -> Tensor | None:
     "conditional-gan",
     title="A conditional GAN whose noise is dropout, in training and afterwards",
     source=CONDITIONAL_GAN,
-    data="coco_sample", size=256, limit=8000, epochs=100, batch_size=16, width=64,
+    data="coco-sample", size=256, limit=8000, epochs=100, batch_size=16, width=64,
 )  # fmt: skip
 def conditional_gan(s: Setup):
     """Published: a U-Net of convolution, batch norm and ReLU, dropout of .5 that stays on at test

@@ -194,7 +194,7 @@ CONDITIONAL_GAN = Source(
     "Isola et al., CVPR 2017 (https://arxiv.org/abs/1611.07004)",
     8000,
     {
-        "data": Said("coco_sample", f"{_ARCHANA}, COCO_SAMPLE"),
+        "data": Said("coco-sample", f"{_ARCHANA}, COCO_SAMPLE"),
         "size": Said(256, f"{_ARCHANA}, SIZE"),
         "limit": Said(8000, f"{_ARCHANA}, train_idxs"),
         "epochs": Said(100, f"{_ARCHANA}, train_model(model, train_dl, 100)"),
