@@ -15,6 +15,8 @@ The layers; a module imports only from lower ones:
        sheets          pictures in rows and columns, titled
        decoding, bins  color as classes
        initializations  the weights a network starts from
+       convolutions    those that a CPU computes slowly, computed in another way
+       optimizers      Adam in one kernel for all parameters
     1  encoders        ARCH[@WEIGHTS] → stages of a pretrained body that read lightness
        discriminators  PatchGAN fitted to the resolution
        objectives      what discriminator and generator each minimise

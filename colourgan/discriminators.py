@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from colourgan.convolutions import ToOneChannel
 from colourgan.errors import UsageError
 from colourgan.initializations import INITIALIZATIONS
 from colourgan.registry import Registry
@@ -73,7 +74,7 @@ def patchgan(
     strides = patch_strides(size)
     channels = [width * 2**i for i in range(len(strides))]
     layers = _hidden([in_channels, *channels], strides, KERNEL, norm)
-    return _assemble([*layers, nn.Conv2d(channels[-1], 1, KERNEL, padding=1)], norm, init)
+    return _assemble([*layers, ToOneChannel(channels[-1], 1, KERNEL, padding=1)], norm, init)
 
 
 @DISCRIMINATORS.register("pixelgan")
@@ -142,7 +143,7 @@ def patchgan94(
     if size // 8 < 3:
         layers.append(nn.ZeroPad2d((0, 1, 0, 1)))
     layers += _hidden([4 * width, 8 * width], (1,), KERNEL, norm, first=True, slope=0.3)
-    return _assemble([*layers, nn.Conv2d(8 * width, 1, KERNEL, padding=1)], norm, init)
+    return _assemble([*layers, ToOneChannel(8 * width, 1, KERNEL, padding=1)], norm, init)
 
 
 def patch_strides(size: int) -> tuple[int, ...]:

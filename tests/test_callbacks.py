@@ -2,6 +2,7 @@ import copy
 import pickle
 from contextlib import nullcontext
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from tiny_training import (
 from torch import nn
 from torch.nn import functional as F
 
-from colourgan.callbacks import EMA, Adversarial, Precision
+from colourgan.callbacks import EMA, Adversarial, Precision, Watch, base
 from colourgan.discriminators import DISCRIMINATORS
 from colourgan.errors import RunError, UsageError
 from colourgan.objectives import OBJECTIVES
@@ -31,8 +32,8 @@ def plain_loop(G, D, data, d_steps=1, dtype=None, g_steps=1, same_batch=False):
     """pix2pix's training as one would write it without fastai."""
     autocast = partial(torch.autocast, "cpu", dtype=dtype) if dtype else nullcontext
     g_adam = torch.optim.Adam(G.parameters(), lr=G_LR, betas=(0.5, 0.999))
-    d_adam = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    G.train(), D.train()
+    d_adam = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True)
+    G.train(), D.train().to(memory_format=torch.channels_last)
     for step in range(1, len(data) // BATCH + 1):
         batch = data[(step - 1) * BATCH : step * BATCH]
         L, real = torch.stack([x for x, _ in batch]), torch.stack([y for _, y in batch])
@@ -102,8 +103,8 @@ def test_several_steps_on_the_same_batch_equal_a_plain_torch_loop(tmp_path, step
     assert_same(learn.model, G.state_dict(), atol=1e-6, rtol=1e-6)
     assert_same(adversarial.discriminator, D.state_dict(), atol=1e-6, rtol=1e-6)
     for_d, for_g = 5 * steps.get("d_steps", 1), 5 * steps.get("g_steps", 1)
-    assert adam_steps(adversarial.optimizer) == len(adversarial.values["d_loss"]) == for_d
-    assert adam_steps(learn.opt.opt) == len(adversarial.values["g_loss"]) == for_g
+    assert adam_steps(adversarial.optimizer) == len(adversarial.watch.values["d_loss"]) == for_d
+    assert adam_steps(learn.opt.opt) == len(adversarial.watch.values["g_loss"]) == for_g
     assert ema.updates == for_g
     assert adversarial.steps == len(learn.recorder.losses) == 5  # a batch counts once
     assert not torch.is_autocast_enabled("cpu")
@@ -165,7 +166,7 @@ def test_the_penalty_is_that_of_each_step_on_the_same_batch(tmp_path, monkeypatc
         (objective.d_loss(D(L, real), D(L, fake)) + penalty).backward()
         adam.step()
     assert len(set(expected)) == 3
-    assert adversarial.values["d_penalty"] == pytest.approx(expected)
+    assert adversarial.watch.values["d_penalty"] == pytest.approx(expected)
     assert_same(adversarial.discriminator, D.state_dict(), atol=1e-6, rtol=1e-6)
 
 
@@ -268,8 +269,22 @@ def test_five_to_one_moves_the_generator_on_every_fifth_batch_only(tmp_path):
     learn = make_learner(tmp_path, [adversarial, watch], count=12)
     learn.fit(1, lr=G_LR)
     assert moved == [4, 9] and adversarial.steps == 12
-    assert len(adversarial.values["g_loss"]) == 2 and len(adversarial.values["d_loss"]) == 12
+    assert (
+        len(adversarial.watch.values["g_loss"]) == 2
+        and len(adversarial.watch.values["d_loss"]) == 12
+    )
     assert len(learn.recorder.losses) == 12
+
+
+@pytest.mark.parametrize("precision", [True, False])
+def test_the_generator_keeps_no_graph_where_it_does_not_step(tmp_path, precision):
+    graphs = []
+    watch = Callback(after_pred=lambda self: graphs.append(self.pred.requires_grad))
+    cbs = [make_adversarial(d_steps=3), *([Precision("bf16")] if precision else [])]
+    make_learner(tmp_path, [*cbs, Callback(), watch], count=6).fit(1, lr=G_LR)
+    training = graphs[:6]
+    assert training == ([False, False, True] * 2 if precision else [True] * 6)
+    assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("steps", [{}, {"d_steps": 2}, {"g_steps": 3}, *SEVERAL], ids=str)
@@ -290,11 +305,14 @@ def test_alone_the_discriminator_trains_on_a_generator_that_stays_as_it_is(tmp_p
     assert ema.updates == 0 and len(predicted) > 10 and all(predicted)
     assert changed(adversarial.discriminator, d_start)
     each = steps.get("d_steps", 1) if "same_batch" in steps else 1
-    assert len(adversarial.values["d_loss"]) == 5 * each and not adversarial.values["g_loss"]
+    assert (
+        len(adversarial.watch.values["d_loss"]) == 5 * each
+        and not adversarial.watch.values["g_loss"]
+    )
     adversarial.alone = False
     learn.fit(1, lr=G_LR)
     assert learn.model.training is False and changed(learn.model, g_start)  # after validation
-    assert adversarial.steps == 6 and ema.updates == len(adversarial.values["g_loss"]) > 0
+    assert adversarial.steps == 6 and ema.updates == len(adversarial.watch.values["g_loss"]) > 0
 
 
 def test_discriminator_answers_with_its_new_weights_under_bf16(tmp_path):
@@ -334,8 +352,8 @@ def test_columns_hold_the_epoch_means_and_loss_stays_l1(tmp_path):
     ]
     values = dict(zip(learn.recorder.metric_names[1:], learn.recorder.values[-1], strict=False))
     for name in names:
-        assert len(adversarial.values[name]) == 5
-        assert values[name] == pytest.approx(sum(adversarial.values[name]) / 5)
+        assert len(adversarial.watch.values[name]) == 5
+        assert values[name] == pytest.approx(sum(adversarial.watch.values[name]) / 5)
     assert 0.4 < values["d_loss"] < 0.9 and 0.4 < values["g_loss"] < 1.0
     assert 0 <= values["d_real_accuracy"] <= 1 and 0 < values["d_fake_accuracy"] < 1
     l1 = [F.l1_loss(learn.model.train()(x[None]), y[None]).item() for x, y in batches(5)]
@@ -353,8 +371,8 @@ def test_accuracies_are_the_shares_on_the_right_side_of_zero(tmp_path):
 
     adversarial = Adversarial(Sure(), OBJECTIVES["bce"](), lr=0)
     make_learner(tmp_path, [adversarial]).fit(1, lr=0)
-    assert adversarial.values["d_real_accuracy"] == [0.75] * 5
-    assert adversarial.values["d_fake_accuracy"] == [0.25] * 5
+    assert adversarial.watch.values["d_real_accuracy"] == [0.75] * 5
+    assert adversarial.watch.values["d_fake_accuracy"] == [0.25] * 5
 
 
 def test_penalty_of_an_objective_reaches_the_discriminator(tmp_path):
@@ -452,6 +470,32 @@ def test_nan_ends_fit_with_run_error_before_any_step(tmp_path, loss, where):
     assert all(parameter.requires_grad for parameter in nets[1].parameters())
 
 
+def test_a_few_losses_are_read_together_and_none_is_missed(monkeypatch):
+    learn = SimpleNamespace(iter=0, epoch=0)
+    monkeypatch.setattr(base, "READ_EVERY", 3)
+    # As on a GPU: a loss of another device than the CPU is not read at once.
+    noted = lambda value: torch.tensor([value]).as_subclass(Elsewhere)[0]  # noqa: E731
+    watch = Watch()
+    for learn.iter, value in enumerate([1.0, 2.0]):
+        watch.note(learn, loss=noted(value))
+    assert not watch.values and len(watch.pending) == 2
+    learn.iter = 2
+    watch.note(learn, loss=noted(3.0))
+    assert watch.values == {"loss": [1.0, 2.0, 3.0]} and not watch.pending
+    learn.iter = 3
+    watch.note(learn, loss=noted(float("nan")))
+    learn.iter = 4
+    watch.note(learn, loss=noted(4.0))
+    with pytest.raises(RunError, match="loss is nan in epoch 1, batch 3"):
+        watch.read(learn)
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor that says it is on a GPU."""
+
+    device = torch.device("cuda")
+
+
 def test_nan_in_the_discriminators_loss_is_named(tmp_path):
     adversarial = make_adversarial("none")
     adversarial.discriminator.layers[0].bias.data[:] = float("nan")
@@ -514,7 +558,10 @@ def test_one_to_three_moves_the_discriminator_on_every_third_batch_only(tmp_path
     seen.append(weights(adversarial.discriminator)["layers.0.weight"])
     learn.fit(1, lr=G_LR)
     assert moved == [1, 4, 7]  # fastai has counted the batch by then
-    assert len(adversarial.values["g_loss"]) == 8 and len(adversarial.values["d_loss"]) == 3
+    assert (
+        len(adversarial.watch.values["g_loss"]) == 8
+        and len(adversarial.watch.values["d_loss"]) == 3
+    )
 
 
 def test_discriminator_and_generator_do_not_move_in_each_others_step(tmp_path):

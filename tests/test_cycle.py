@@ -63,8 +63,11 @@ def plain_loop(nets, data, colors, size, dtype=None):
     autocast = partial(torch.autocast, "cpu", dtype=dtype) if dtype else nullcontext
     pools = ImagePool(size, 0), ImagePool(size, 1)
     adam = partial(torch.optim.Adam, betas=(0.5, 0.999))
-    d_adam = adam([*d_color.parameters(), *d_grey.parameters()], lr=2e-4)
-    g_adam, f_adam = adam(G.parameters(), lr=G_LR), adam(back.parameters(), lr=2e-4)
+    d_adam = adam([*d_color.parameters(), *d_grey.parameters()], lr=2e-4, fused=True)
+    g_adam = adam(G.parameters(), lr=G_LR)
+    f_adam = adam(back.parameters(), lr=2e-4, fused=True)
+    for net in (back, d_color, d_grey):
+        net.to(memory_format=torch.channels_last)
 
     def run(net, *images):
         with autocast():
@@ -180,7 +183,7 @@ def test_columns_hold_the_epoch_means(tmp_path):
     names = ["d_loss", "g_loss", "cycle_loss"]
     assert list(learn.recorder.metric_names)[3:6] == names
     row = dict(zip(learn.recorder.metric_names[1:], learn.recorder.values[-1], strict=False))
-    assert all(len(cycle.values[name]) == 5 for name in names) and cycle.steps == 5
+    assert all(len(cycle.watch.values[name]) == 5 for name in names) and cycle.steps == 5
     L, fake_L = (torch.stack([pair[0] for pair in batches(5, seed)]) for seed in (0, 5))
     ab = torch.stack([pair[1] for pair in batches(5, 5)])
     wanted = {name: [] for name in names}

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from colourgan.convolutions import ToOneChannel
 from colourgan.discriminators import (
     DISCRIMINATORS,
     NORMS,
@@ -179,7 +180,7 @@ def test_patchgan94_is_the_published_one():
     assert [c.bias is not None for c in convolutions] == [*[False] * 3, True, False, True]
     assert {c.kernel_size for c in convolutions} == {(4, 4)}
     block = [nn.Conv2d, nn.GroupNorm, nn.LeakyReLU]  # the first layer is normalized, too
-    kinds = [*block * 3, nn.ZeroPad2d, nn.Conv2d, *block, nn.Conv2d]
+    kinds = [*block * 3, nn.ZeroPad2d, nn.Conv2d, *block, ToOneChannel]
     assert [type(layer) for layer in layers] == kinds
     assert layers[9].padding == (1, 2, 1, 2)
     assert {layer.negative_slope for layer in layers if isinstance(layer, nn.LeakyReLU)} == {0.3}
@@ -245,7 +246,7 @@ def test_spectral_norm_bounds_every_convolution(name):
 def test_norms_are_where_they_belong():
     kinds = {norm: [type(layer) for layer in patchgan(64, norm).layers] for norm in NORMS}
     assert nn.BatchNorm2d in kinds["batch"] and nn.InstanceNorm2d in kinds["instance"]
-    assert kinds["none"] == [nn.Conv2d, nn.LeakyReLU] * 2 + [nn.Conv2d]
+    assert kinds["none"] == [nn.Conv2d, nn.LeakyReLU] * 2 + [ToOneChannel]
     discriminator = patchgan(64, "spectral", width=8)
     for _ in range(50):  # power iterations
         discriminator(*pictures(64))

@@ -113,7 +113,7 @@ def test_the_weight_of_the_reconstruction_is_that_of_features_too(parents, tmp_p
         if self.training:
             feature = self.learn.feature_loss
             first = self.loss + feature.weight * feature.values[-1]
-            second = self.learn.adversarial.values["g_loss"][-1]
+            second = self.learn.adversarial.watch.values["g_loss"][-1]
             seen.append((float(self.loss_grad), float(7 * first + 2 * second)))
 
     weights = {"reconstruction_weight": 7.0, "adversarial_weight": 2.0}

@@ -392,3 +392,21 @@ def test_zoomed_batches_follow_the_seed_and_leave_validation_as_it_is(root):
 def test_an_unknown_augmentation_lists_the_words(mode):
     with pytest.raises(UsageError, match=r"none, or with . between: flip, crop, zoom, aging"):
         Augment(mode)
+
+
+def test_images_that_stay_on_the_device_make_the_same_batches(root):
+    dls = color_dataloaders(root, SIDE, 4)
+    held = dls.train.new(dls.train.dataset, images=torch.from_numpy(np.array(dls.train.images)))
+    for loader in (dls.train, held):
+        loader.rng.seed(0)
+    seen = []
+    for loader in (dls.train, held):
+        torch.manual_seed(0)
+        seen.append([torch.cat(batch, dim=1) for batch in loader])
+    assert len(seen[0]) > 1
+    for mine, theirs in zip(*seen, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_images_stay_on_a_gpu_that_has_room_for_much_more():
+    assert loaders.fits(2**30, 2**32) and not loaders.fits(2**30 + 1, 2**32)

@@ -15,7 +15,7 @@ Remove them before `learn.export`: a pickle is for people who do not have this p
 """
 
 from colourgan.callbacks.adversarial import Adversarial
-from colourgan.callbacks.base import TrainingCallback, epoch_of
+from colourgan.callbacks.base import TrainingCallback, Watch, epoch_of
 from colourgan.callbacks.best import BestEpoch
 from colourgan.callbacks.cycle import CycleConsistency, ImagePool
 from colourgan.callbacks.ema import EMA
@@ -24,6 +24,6 @@ from colourgan.callbacks.reconstruction import ClassifyColors, FeatureLoss
 
 __all__ = [
     "EMA", "PRECISIONS", "Adversarial", "BestEpoch", "ClassifyColors", "CycleConsistency",
-    "FeatureLoss", "ImagePool", "Precision", "TrainingCallback", "epoch_of",
+    "FeatureLoss", "ImagePool", "Precision", "TrainingCallback", "Watch", "epoch_of",
     "resolve_precision",
 ]  # fmt: skip

@@ -3,11 +3,10 @@
 GANCallback, `frozen` and the two checks are shared with CycleConsistency.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from math import isfinite, nan
+from math import nan
 from statistics import fmean
 
 import torch
@@ -17,10 +16,11 @@ from fastai.learner import ValueMetric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from colourgan.callbacks.base import TrainingCallback, epoch_of, model_device
+from colourgan.callbacks.base import TrainingCallback, Watch, model_device
 from colourgan.callbacks.precision import Precision, autocast_of, grad_scaler, precision_of
 from colourgan.errors import Diverged, UsageError
 from colourgan.objectives import Objective
+from colourgan.optimizers import fused_adam
 
 
 class GANCallback(TrainingCallback):
@@ -40,14 +40,14 @@ class GANCallback(TrainingCallback):
 
     def __init__(self, lr: float, *optimizers: Optimizer):
         self.lr, self.optimizer, self.optimizers = lr, optimizers[0], optimizers
-        self.d_scaler, self.steps, self.values = grad_scaler(False, {}), 0, defaultdict(list)
+        self.d_scaler, self.steps, self.watch = grad_scaler(False, {}), 0, Watch()
         self.columns = [ValueMetric(partial(self._mean, name), name) for name in self.names]
 
     def start_fit(self) -> None:
         """Moves all to the generator's device; goes on with Adam's moments and the loss scale."""
         for part in (getattr(self, name) for name in self.saved):
             if isinstance(part, nn.Module):
-                part.to(model_device(self.learn)).train()
+                part.to(model_device(self.learn), memory_format=torch.channels_last).train()
         for optimizer in self.optimizers:
             optimizer.load_state_dict(optimizer.state_dict())  # moves the moments to the weights
         precision = precision_of(self.learn)
@@ -55,7 +55,7 @@ class GANCallback(TrainingCallback):
         self.d_scaler = grad_scaler(fp16, self.d_scaler.state_dict())
 
     def before_train(self) -> None:
-        self.values = defaultdict(list)  # the means are of one epoch
+        self.watch = Watch()  # the means are of one epoch
 
     def scale_rates(self, factor: float, floor: float = 0.0) -> None:
         """Sets the optimizers' learning rate to factor × lr, but at least `floor`."""
@@ -69,21 +69,19 @@ class GANCallback(TrainingCallback):
         self.d_scaler.step(self.optimizer)
         self.d_scaler.update()
 
-    def _note(self, **values: Tensor) -> None:
-        numbers = torch.stack([value.detach() for value in values.values()]).tolist()
-        for name, number in zip(values, numbers, strict=True):
-            if not isfinite(number):
-                if self.finding_lr:
-                    raise CancelFitException
-                raise Diverged(
-                    f"{name} is {number} in epoch {epoch_of(self.learn)}, batch {self.iter}: "
-                    "training stopped, the last good model is kept; try a lower learning rate or "
-                    "precision fp32"
-                )
-            self.values[name].append(number)
+    def _note(self, **losses: Tensor) -> None:
+        try:
+            self.watch.note(self.learn, **losses)
+        except Diverged:
+            if self.finding_lr:
+                raise CancelFitException from None
+            raise
+
+    def after_train(self) -> None:
+        self.watch.read(self.learn)
 
     def _mean(self, name: str) -> float:
-        return fmean(self.values[name] or [nan])
+        return fmean(self.watch.values[name] or [nan])
 
     def state_dict(self) -> dict:
         """The networks, their optimizers and loss scale, and how many steps were taken."""
@@ -174,7 +172,7 @@ class Adversarial(GANCallback):
         # Of a batch: passes of the generator, those that are done, L and true ab as shown.
         self.passes, self.done, self.shown = 1, 0, ()
         self.names = (*self.names, *(["d_penalty"] if objective.per_sample else []))
-        super().__init__(lr, torch.optim.Adam(discriminator.parameters(), lr=lr, betas=betas))
+        super().__init__(lr, fused_adam(discriminator.parameters(), lr, betas))
 
     def before_train(self) -> None:
         super().before_train()
@@ -183,6 +181,12 @@ class Adversarial(GANCallback):
 
     def before_batch(self) -> None:
         self.passes, self.done = self.g_steps if self.same_batch else 1, 0
+        precision = precision_of(self.learn)
+        if precision and not self._moves_generator(self.steps + 1):
+            precision.enter(torch.no_grad())  # until the loss is computed
+
+    def _moves_generator(self, step: int) -> bool:
+        return not self.alone and (self.same_batch or step % self.d_steps == 0)
 
     def after_loss(self) -> None:
         """The discriminator's steps, then the generator's adversarial loss if it is its turn."""
@@ -197,7 +201,7 @@ class Adversarial(GANCallback):
         if self.alone:
             raise CancelBatchException
         self.steps += first
-        if not self.same_batch and self.steps % self.d_steps:
+        if not self._moves_generator(self.steps):
             raise CancelBatchException
         with frozen(self.discriminator), autocast_of(self.learn):
             logits = self.discriminator(L, fake)

@@ -1,13 +1,18 @@
 """What the callbacks share: columns, a state to resume from, and errors of one line."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from math import isfinite
 
 import torch
 from fastai.callback.core import Callback
 from fastai.learner import Learner, ValueMetric
+from torch import Tensor
 
-from colourgan.errors import RunError, UsageError
+from colourgan.errors import Diverged, RunError, UsageError
+
+READ_EVERY = 32  # notes of losses on a GPU: reading one waits until all that was asked for is done
 
 
 class TrainingCallback(Callback):
@@ -70,6 +75,44 @@ class TrainingCallback(Callback):
 
     def load_state_dict(self, state: dict) -> None:
         """Takes over what `state_dict` returned; may be called before the first training."""
+
+
+class Watch:
+    """Losses of a training, noted as tensors and read a few batches at a time.
+
+    On a CPU every one is read at once, before anything is done with it; elsewhere READ_EVERY notes
+    are read together, and the rest when `read` is called, which must be before a model is saved.
+    """
+
+    def __init__(self):
+        self.pending: list[tuple[int, tuple[str, ...], Tensor]] = []
+        self.values: dict[str, list[float]] = defaultdict(list)
+
+    def note(self, learn: Learner, **losses: Tensor) -> None:
+        """Takes scalars of this batch. Raises Diverged if one that is read is not finite."""
+        noted = torch.stack([loss.detach() for loss in losses.values()])
+        self.pending.append((learn.iter, tuple(losses), noted))
+        if noted.device.type == "cpu" or len(self.pending) >= READ_EVERY:
+            self.read(learn)
+
+    def read(self, learn: Learner) -> None:
+        """Reads what is pending into `values`. Raises Diverged if a number is not finite."""
+        for batch, name, number in self._numbers():
+            if not isfinite(number):
+                raise Diverged(
+                    f"{name} is {number} in epoch {epoch_of(learn)}, batch {batch}: training "
+                    "stopped, the last good model is kept; try a lower learning rate or precision "
+                    "fp32"
+                )
+            self.values[name].append(number)
+
+    def _numbers(self) -> Iterator[tuple[int, str, float]]:
+        pending, self.pending = self.pending, []
+        if not pending:
+            return
+        numbers = iter(torch.cat([noted for _, _, noted in pending]).tolist())
+        for batch, names, _ in pending:
+            yield from ((batch, name, next(numbers)) for name in names)
 
 
 def model_device(learn: Learner) -> torch.device:

@@ -12,6 +12,7 @@ from colourgan.callbacks.adversarial import GANCallback, frozen, refuse_batch_no
 from colourgan.callbacks.precision import autocast_of, grad_scaler, precision_of
 from colourgan.errors import UsageError
 from colourgan.objectives import Objective
+from colourgan.optimizers import fused_adam
 
 Images = tuple[Tensor, ...]
 
@@ -111,8 +112,8 @@ class CycleConsistency(GANCallback):
         self.objective, self.colors, self.cycle_weight = objective, colors, cycle_weight
         self.color_pool, self.grey_pool = ImagePool(pool_size, seed), ImagePool(pool_size, seed + 1)
         judges = chain(d_color.parameters(), d_grey.parameters())
-        d_adam = torch.optim.Adam(judges, lr=lr, betas=betas)
-        self.f_optimizer = torch.optim.Adam(backward.parameters(), lr=lr, betas=betas)
+        d_adam = fused_adam(judges, lr, betas)
+        self.f_optimizer = fused_adam(backward.parameters(), lr, betas)
         super().__init__(lr, d_adam, self.f_optimizer)
 
     def before_train(self) -> None:

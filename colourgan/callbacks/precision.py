@@ -46,7 +46,11 @@ class Precision(TrainingCallback):
         return torch.autocast(self.device_type, dtype=dtype, enabled=dtype is not None)
 
     def before_batch(self) -> None:
-        self._open.enter_context(self.autocast())
+        self.enter(self.autocast())
+
+    def enter(self, context: AbstractContextManager) -> None:
+        """Enters a context that ends, with the autocast, when the batch's loss is computed."""
+        self._open.enter_context(context)
 
     def after_pred(self) -> None:
         self.learn.pred = to_float(self.pred)  # so that the loss is computed in float32

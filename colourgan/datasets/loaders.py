@@ -28,6 +28,7 @@ SPLIT_SEED = 0  # one split for all runs, or the images one run trained on would
 TEST_SHARE = 0.1  # of a folder that has no train/ and test/ of its own
 VALID_SHARE, VALID_MOST = 0.1, 1000
 AUGMENTATIONS = ("flip", "crop", "zoom", "aging")
+RESIDENT = 0.25  # of a GPU's free memory that images may take
 LEAST_ZOOM = 0.4  # of the area of an image that "zoom" leaves
 FEWEST_UNPAIRED = 4  # training images: two in each half, for batch norm
 
@@ -125,6 +126,7 @@ class Augment(RandTransform):
 
     split_idx = 0
 
+    # Drawn on the CPU, so that a seed means the same on every device; moved without waiting for it.
     def __init__(self, mode: str):
         self.mode = augmentations(mode)
         super().__init__(p=1.0)
@@ -138,19 +140,21 @@ class Augment(RandTransform):
             x, y = ((1 - side) * torch.empty(count).uniform_(-1, 1) for side in (width, height))
             theta = torch.zeros(count, 2, 3)
             theta[:, 0, 0], theta[:, 1, 1], theta[:, 0, 2], theta[:, 1, 2] = width, height, x, y
-            grid = affine_grid(theta, list(rgb.shape), align_corners=False).to(rgb.device)
+            grid = affine_grid(theta, list(rgb.shape), align_corners=False)
+            grid = grid.to(rgb.device, non_blocking=True)
             part = grid_sample(rgb.float(), grid, padding_mode="reflection", align_corners=False)
             rgb = part.round().clamp(0, 255).to(torch.uint8)
         if "crop" in self.mode:
             most, last = rgb.shape[-1] // 8, rgb.shape[-1] - 1  # images are square
             shown = torch.arange(last + 1) + torch.randint(-most, most + 1, (2, count, 1))
-            y, x = (last - (last - shown.abs()).abs()).to(rgb.device)  # reflected at the borders
+            # Reflected at the borders.
+            y, x = (last - (last - shown.abs()).abs()).to(rgb.device, non_blocking=True)
             image = torch.arange(count, device=rgb.device)[:, None, None]
             # Indexing with the channel slice in between gives (N, H, W, 3), channels last.
             rgb = rgb[image, :, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
         if "flip" in self.mode:
-            flip = torch.rand(count) < 0.5
-            rgb = torch.where(flip.to(rgb.device)[:, None, None, None], rgb.flip(-1), rgb)
+            flip = (torch.rand(count) < 0.5).to(rgb.device, non_blocking=True)
+            rgb = torch.where(flip[:, None, None, None], rgb.flip(-1), rgb)
         return rgb
 
 
@@ -181,20 +185,23 @@ class Aging(ItemTransform):
         shape = (len(L), 1, 1, 1)
         # Uniform in (0, 1] for about half of the images, 0 for the others.
         strengths = [torch.rand(shape) * (torch.rand(shape) < 0.5) for _ in range(4)]
-        contrast, brightness, grain, blur = (each.to(L.device) for each in strengths)
+        contrast, brightness, grain, blur = (
+            each.to(L.device, non_blocking=True) for each in strengths
+        )
         # These two uniform in -1 to 1 for that half.
         contrast, brightness = (2 * each - each.sign() for each in (contrast, brightness))
         L = L * (1 + 0.2 * contrast) + 0.2 * brightness
         soft = avg_pool2d(pad(L, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        noise = torch.randn(L.shape).to(L.device)
+        noise = torch.randn(L.shape).to(L.device, non_blocking=True)
         return (torch.lerp(L, soft, blur) + 0.06 * grain * noise).clamp(-1, 1), ab
 
 
 class CachedDL(TfmdDL):
     """A TfmdDL that takes whole batches from an array instead of opening files one by one.
 
-    images: (N, S, S, 3) uint8, row i holding item i of `dataset`; labels: (N,) class numbers, or
-    None. A loader that fastai derives from this one (test_dl, export) opens its items instead.
+    images: (N, S, S, 3) uint8, row i holding item i of `dataset`, an array or a tensor on the
+    device; labels: (N,) class numbers, or None. A loader that fastai derives from this one
+    (test_dl, export) opens its items instead.
     """
 
     _n_inp = 1
@@ -213,7 +220,11 @@ class CachedDL(TfmdDL):
             yield from super().create_batches(samps)
             return
         for rows in chunked(samps, self.bs, self.drop_last):
-            rgb = TensorImage(torch.from_numpy(self.images[np.asarray(rows)]).permute(0, 3, 1, 2))
+            if isinstance(self.images, Tensor):
+                rgb = self.images[torch.tensor(rows).to(self.images.device, non_blocking=True)]
+            else:
+                rgb = torch.from_numpy(self.images[np.asarray(rows)])
+            rgb = TensorImage(rgb.permute(0, 3, 1, 2))
             yield rgb if self.labels is None else (rgb, TensorCategory(self.labels[rows]))
 
 
@@ -351,9 +362,18 @@ def cached_loader(
     """The images of one part, for training shuffled and with `split_idx` 0, else in order."""
     items = Pictures(cached.files, OpenRGB(size), split_idx=0 if training else 1)
     count = len(cached.files)
+    device = torch.device(device)
+    images = cached.images
+    if device.type == "cuda" and fits(count * size * size * 3, torch.cuda.mem_get_info(device)[0]):
+        images = torch.from_numpy(np.array(images[:])).to(device)
     # Batch norm cannot train on a last batch of one image.
     drop_last = training and count > batch_size and count % batch_size == 1
     return CachedDL(
-        items, images=cached.images, labels=labels, bs=min(batch_size, count), shuffle=training,
-        drop_last=drop_last, num_workers=0, after_batch=tfms, device=torch.device(device),
+        items, images=images, labels=labels, bs=min(batch_size, count), shuffle=training,
+        drop_last=drop_last, num_workers=0, after_batch=tfms, device=device,
     )  # fmt: skip
+
+
+def fits(size: int, free: int) -> bool:
+    """Whether images of so many bytes may stay on a GPU that has so many left for all."""
+    return size <= RESIDENT * free

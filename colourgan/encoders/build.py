@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from colourgan.convolutions import with_fast_depthwise
 from colourgan.download import download
 from colourgan.encoders.architectures import ENCODERS, Architecture, Package
 from colourgan.encoders.backbones import Backbone, check_name, timm_backbone
@@ -40,7 +41,7 @@ def build_encoder(spec: str, pretrained: bool = True, lightness: str = "folded")
     """
     arch, (stages, origin, mean, std) = _backbone(spec, pretrained)
     stages = reading_lightness(without_closing_expansion(stages), mean, std, arch, lightness)
-    return Encoder(stages, {"arch": arch, **origin})
+    return Encoder(with_fast_depthwise(stages), {"arch": arch, **origin})
 
 
 def rgb_stages(spec: str) -> nn.Sequential:
@@ -49,7 +50,7 @@ def rgb_stages(spec: str) -> nn.Sequential:
     spec: as for `build_encoder`, whose errors it raises.
     """
     _, (stages, _, mean, std) = _backbone(spec)
-    return nn.Sequential(Normalized(mean, std), *stages)
+    return with_fast_depthwise(nn.Sequential(Normalized(mean, std), *stages))
 
 
 def rgb_classifier(arch: str) -> nn.Sequential:
@@ -171,7 +172,7 @@ def build_classifier(spec: str, classes: int) -> nn.Module:
     """
     arch, _, weights = spec.partition("@")
     kind = ENCODERS[arch]()
-    model = kind.build(classes)
+    model = with_fast_depthwise(kind.build(classes))
     if weights not in ("", "none"):
         donor, _ = load_classifier(arch, kind, weights_file(arch, kind, weights))
         body = {k: v for k, v in donor.state_dict().items() if not k.startswith(kind.head)}

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
-from fastai.optimizer import Adam
 from torch import Tensor, nn
 
 from colourgan import color, plots
@@ -18,6 +17,7 @@ from colourgan.generators import GENERATORS, splitter
 from colourgan.learners.classes import count_colors
 from colourgan.learners.runs import Run
 from colourgan.models import MODEL_NAME, save_model
+from colourgan.optimizers import FusedAdam
 from colourgan.reconstructions import RECONSTRUCTIONS
 from colourgan.trainings import Pretrain
 
@@ -36,7 +36,7 @@ def color_learner(
     weight_decay: float = 0.01,
     precision: str = "auto",
     path: Path | str | None = None,
-    opt_func: Callable = Adam,
+    opt_func: Callable = FusedAdam,
     reconstruction: str = "l1",
     decoder_channels: int | None = None,
     encoder_stages: int | None = None,
@@ -65,7 +65,7 @@ def color_learner(
 def generator_learner(
     dls: DataLoaders,
     generator: nn.Module,
-    opt_func: Callable = Adam,
+    opt_func: Callable = FusedAdam,
     lr: float = 1e-3,
     precision: str = "auto",
     path: Path | str | None = None,

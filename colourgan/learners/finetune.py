@@ -7,7 +7,6 @@ from math import isfinite
 from pathlib import Path
 
 from fastai.callback.core import Callback
-from fastai.optimizer import Adam
 
 from colourgan.callbacks import EMA, Adversarial, BestEpoch
 from colourgan.datasets import color_dataloaders
@@ -19,6 +18,7 @@ from colourgan.learners.runs import Run, new_folder, read_training
 from colourgan.learners.training import Phase, train
 from colourgan.models import load_model, name_of, safe_model_file
 from colourgan.objectives import build_objective
+from colourgan.optimizers import FusedAdam
 from colourgan.trainings import Adversary, GanFinetune
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def gan_finetune(training: GanFinetune, cbs: list[Callback]) -> Path:
     adversarial = against(DISCRIMINATORS[t.discriminator](size, t.d_norm, t.d_width), t)
     dls = color_dataloaders(data=t.data, size=size, batch_size=t.batch_size, limit=t.limit,
         augmentation=t.augmentation, device=device, data_dir=t.data_dir)  # fmt: skip
-    adam = partial(Adam, mom=t.beta1, sqr_mom=t.beta2, eps=1e-8, wd=t.weight_decay)
+    adam = partial(FusedAdam, mom=t.beta1, sqr_mom=t.beta2, eps=1e-8, wd=t.weight_decay)
     learn = generator_learner(
         dls, generator, adam, t.lr, t.precision, reconstruction=t.reconstruction
     )

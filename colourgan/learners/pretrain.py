@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from fastai.callback.core import Callback
-from fastai.optimizer import Adam
 
 from colourgan.callbacks import EMA
 from colourgan.datasets import color_dataloaders, native_size
@@ -18,6 +17,7 @@ from colourgan.learners.color import Outputs, color_learner, generator_learner
 from colourgan.learners.runs import Run, new_folder, read_training
 from colourgan.learners.training import Phase, train
 from colourgan.models import load_model, safe_model_file
+from colourgan.optimizers import FusedAdam
 from colourgan.options import flag
 from colourgan.trainings import Pretrain
 
@@ -64,7 +64,7 @@ def pretrain(training: Pretrain, cbs: list[Callback]) -> Path:
     dls = color_dataloaders(
         t.data, t.size, t.batch_size, t.limit, t.augmentation, device, t.data_dir
     )
-    adam = partial(Adam, sqr_mom=t.beta2, eps=t.eps)
+    adam = partial(FusedAdam, sqr_mom=t.beta2, eps=t.eps)
     shared = {"lr": t.lr, "precision": t.precision, "reconstruction": t.reconstruction}
     if started is None:
         shared |= {name: getattr(t, name) for name in (*GENERATOR, "weight_decay", "rebalancing")}

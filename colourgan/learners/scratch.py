@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fastai.callback.core import Callback
 from fastai.learner import Learner
-from fastai.optimizer import Adam
 from torch import nn
 
 from colourgan.callbacks import EMA, CycleConsistency
@@ -20,6 +19,7 @@ from colourgan.learners.finetune import against, count
 from colourgan.learners.runs import Run, new_folder
 from colourgan.learners.training import Phase, train
 from colourgan.objectives import build_objective
+from colourgan.optimizers import FusedAdam
 from colourgan.trainings import ALONE, RandomGenerator, TrainCycleGAN, TrainGenerator
 
 
@@ -100,4 +100,4 @@ def _run(
 
 def _published_adam(t: TrainGenerator | TrainCycleGAN) -> partial:
     """fastai's Adam with the constants of Kingma and Ba, 2015, which its defaults are not."""
-    return partial(Adam, mom=t.beta1, sqr_mom=t.beta2, eps=1e-8, wd=0.0)
+    return partial(FusedAdam, mom=t.beta1, sqr_mom=t.beta2, eps=1e-8, wd=0.0)

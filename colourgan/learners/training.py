@@ -1,22 +1,22 @@
 """The training loop that every command shares: epochs in phases, saved so that they can go on."""
 
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler, combined_cos
-from fastai.learner import Learner
+from fastai.learner import AvgSmoothLoss, Learner
 from fastai.torch_core import to_device
 from tqdm import tqdm
 
 from colourgan import plots
-from colourgan.callbacks import Adversarial, TrainingCallback, epoch_of
-from colourgan.errors import Diverged, UsageError
+from colourgan.callbacks import Adversarial, TrainingCallback, Watch
+from colourgan.errors import UsageError
 from colourgan.learners.runs import Run, set_random_state
 from colourgan.schedules import SCHEDULES
 from colourgan.trainings import Training
@@ -108,23 +108,33 @@ class Progress(Callback):
         self.seconds = time.perf_counter() - self.start
 
     def after_batch(self):
-        if self.training:
-            self.bar.update()
+        # Only when it is drawn: reading the loss waits for a GPU.
+        if self.training and self.bar.update():
             self.bar.set_postfix_str(f"loss {float(self.smooth_loss):.4f}", refresh=False)
 
 
 class StopAtNaN(TrainingCallback):
-    """Ends the training with Diverged when the loss is NaN or infinite, before any weight moves."""
+    """Ends the training with Diverged when the loss is NaN or infinite, see `Watch`."""
 
-    order = 11  # after Precision has closed its autocast
+    order, run_valid = 11, False  # after Precision has closed its autocast
+
+    def before_train(self):
+        self.watch = Watch()
 
     def after_loss(self):
-        if self.training and not math.isfinite(self.loss.item()):
-            raise Diverged(
-                f"the loss is {self.loss.item()} in epoch {epoch_of(self.learn)}, batch "
-                f"{self.iter}: training stopped, the last good model is kept; try a lower learning "
-                "rate or precision fp32"
-            )
+        self.watch.note(self.learn, **{"the loss": self.loss})
+
+    def after_train(self):
+        self.watch.read(self.learn)
+
+
+class SmoothLoss(AvgSmoothLoss):
+    """fastai's smoothed loss, kept on the device: moving it would wait for every batch."""
+
+    def accumulate(self, learn):
+        self.count += 1
+        loss = learn.loss.detach().mean()
+        self.val = torch.lerp(loss, self.val.to(loss.device, loss.dtype), self.beta)
 
 
 def train(
@@ -152,6 +162,7 @@ def train(
             f"(--d-steps), and there are {batches}: more images, epochs or smaller batches"
         )
     stateful = {"precision": learn.precision, **(stateful or {})}
+    learn.recorder.smooth_loss = SmoothLoss()
     if learn.opt is None:
         learn.create_opt()
     done = 0
