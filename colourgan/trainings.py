@@ -243,6 +243,8 @@ class Pretrain(Training, Averaging, Momentum, Decay, Schedule, Data):
         needs=(_BINS,))
     self_attention: bool = option(False, "Add a self-attention layer.")
     blur: bool = option(False, "Blur after upsampling, against checkerboard artifacts.")
+    half_resolution: bool = option(False,
+        "Predict color at half the resolution, enlarged bilinearly: less time, less detail.")
     decoder_width: float = option(1.0, "Factor on the decoder's channels.", above=0)
     decoder_channels: int | None = option(None, "Channels of every decoder block.", least=1,
         none="as the encoder's")

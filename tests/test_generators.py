@@ -176,6 +176,38 @@ def attentions(generator):
     return [module for module in generator.modules() if isinstance(module, SelfAttention)]
 
 
+@pytest.mark.parametrize("encoder", ["resnet20", "mobilenet_v2"])
+@pytest.mark.parametrize("width", [1.0, 0.5])
+def test_half_resolution_leaves_out_the_layers_at_full_resolution(encoder, width, tmp_path):
+    """resnet20 begins at full resolution, mobilenet_v2 with a stride."""
+    whole = dynamic_unet(f"{encoder}@none", 32, decoder_width=width)
+    half = dynamic_unet(f"{encoder}@none", 32, decoder_width=width, half_resolution=True).eval()
+    sides = []
+    for module in half.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda layer, x, y: sides.append(y.shape[-1]))
+    with torch.no_grad():
+        ab = half(pictures(32, 32))
+        decoder = sides[-3:]
+        assert half(pictures(37, 51)).shape[2:] == (37, 51)
+    assert ab.shape[2:] == (32, 32) and decoder == [16, 16, 16]
+    counts = half.parameter_counts(), whole.parameter_counts()
+    assert counts[0]["encoder"] == counts[1]["encoder"]
+    assert counts[0]["decoder"] < counts[1]["decoder"]
+    # Between the pixels of the small map colors are interpolated.
+    small = nn.functional.interpolate(ab, scale_factor=0.5, mode="bilinear")
+    again = nn.functional.interpolate(small, scale_factor=2, mode="bilinear")
+    assert (again - ab).abs().mean() < 0.2 * ab.std()
+    save_model(half, tmp_path / "model.safetensors")
+    with torch.no_grad():
+        assert torch.equal(load_model(tmp_path / "model.safetensors")(pictures()), half(pictures()))
+
+
+def test_half_resolution_needs_two_resolutions():
+    with pytest.raises(UsageError, match="half resolution needs"):
+        dynamic_unet("resnet20@none", 32, encoder_stages=2, half_resolution=True)
+
+
 @pytest.mark.parametrize("encoder", ["resnet20", "timm:mobilenetv3_small_050"])
 @pytest.mark.parametrize("width", [1.0, 0.5])
 def test_self_attention_is_there_and_does_something(encoder, width):
@@ -254,9 +286,10 @@ def test_arguments_are_all_that_a_model_file_needs():
         "blur": True,
         "decoder_width": 0.5,
         "decoder_channels": None,
-        "encoder_stages": 2,
+        "encoder_stages": 3,
         "lightness": "replicated",
         "bins": True,
+        "half_resolution": True,
     }
     generator = dynamic_unet("resnet20@none", 48, **options)
     assert generator.arguments == {

@@ -185,6 +185,7 @@ def test_the_file_describes_the_model(resnet20, model):
             "encoder_stages": None,
             "lightness": "folded",
             "bins": False,
+            "half_resolution": False,
         },
         "encoder": {"arch": "resnet20", "weights": "none", "sha256": None},
     }

@@ -117,6 +117,7 @@ SHARED = {"epochs": 10, "frozen_epochs": 0, "batch_size": 32, "lr": 1e-3, "encod
           "schedule": "one-cycle", "weight_decay": 0.01, "beta2": 0.99, "eps": 1e-5, "ema": 0.0,
           "augmentation": "flip+crop", "limit": None, "lightness": "folded",
           "encoder_stages": None, "decoder_channels": None, "decoder_width": 1.0, "blur": False,
+          "half_resolution": False,
           "self_attention": False, "start": None, "precision": "auto"}  # fmt: skip
 OF_GAN = {"epochs": 10, "d_epochs": 0, "batch_size": 16, "lr": 2e-4, "d_lr": 2e-4, "beta1": 0.5,
           "beta2": 0.999, "schedule": "constant", "weight_decay": 0.0, "ema": 0.999,

@@ -27,6 +27,10 @@ class ColorUnet(nn.Module):
     bins: predict classes of color, at the resolution of the last block, which is half of the
     input's where the encoder begins with a stride; `classes` turns them into ab. Inside
     `giving_classes` a forward pass returns their logits (N, Q, h, w) instead.
+
+    half_resolution: predict ab at half of the input's resolution from the last block that has no
+    more, and enlarge it bilinearly: the layers at full resolution, a third or more of the
+    arithmetic, are left out.
     """
 
     classifying = False
@@ -40,6 +44,7 @@ class ColorUnet(nn.Module):
         decoder_width: float = 1.0,
         decoder_channels: int | None = None,
         bins: bool = False,
+        half_resolution: bool = False,
     ):
         super().__init__()
         unet = DynamicUnet(encoder, 2, (size, size), blur=blur, self_attention=self_attention)
@@ -74,9 +79,19 @@ class ColorUnet(nn.Module):
         if self_attention and not any(isinstance(m, SelfAttention) for m in self.modules()):
             # DynamicUnet places it in the third block from the end, if there is one.
             self.blocks[0].conv2.append(SelfAttention(self.blocks[0].conv2[0].out_channels))
+        # Where the encoder begins with a stride, DynamicUnet enlarges after the last block.
+        enlarges = any(isinstance(m, PixelShuffle_ICNR) for m in layers)
+        if half_resolution and not enlarges:
+            if len(self.blocks) == 1:
+                raise UsageError("half resolution needs an encoder with more stages")
+            self.blocks, self.skips = self.blocks[:-1], self.skips[:-1]
         channels = self.blocks[-1].conv2[0].out_channels
         if bins:
             self.classes = ColorClasses(channels)
+            return
+        if half_resolution:
+            self.head = ConvLayer(channels, 2, ks=1, act_cls=None, norm_type=None)
+            self.bound = BoundedAb()
             return
         self.enlarge = next((m for m in layers if isinstance(m, PixelShuffle_ICNR)), nn.Identity())
         self.join = next(m for m in layers if isinstance(m, ResBlock))
@@ -102,6 +117,9 @@ class ColorUnet(nn.Module):
             x = block.conv2(block.conv1(block.relu(x)))
         if hasattr(self, "classes"):
             return self.classes.logits(x) if self.classifying else self.classes(x, L.shape[2:])
+        if not hasattr(self, "join"):
+            ab = self.bound(self.head(x).float())
+            return F.interpolate(ab, size=L.shape[-2:], mode="bilinear")
         x = _resized(self.enlarge(x), L)
         x = self.join(torch.cat([x, L.to(x.dtype)], dim=1))
         return self.bound(self.head(x).float())
@@ -155,15 +173,16 @@ def dynamic_unet(
     encoder_stages: int | None = None,
     lightness: str = "folded",
     bins: bool = False,
+    half_resolution: bool = False,
 ) -> ColorUnet:
     """A ColorUnet around an encoder, ARCH[@WEIGHTS] (see `build_encoder`), for size×size images.
 
     decoder_width: factor on the decoder's channels, which follow the encoder's; decoder_channels:
     as many in every block instead, so that decoders of different encoders are alike;
     encoder_stages: how many of the encoder's resolutions are used, None for all; lightness: how it
-    reads L, see `reading_lightness`; bins: predict classes of color, see `ColorUnet`. Its
-    attributes `arguments` and `origin` are what a model file needs to build it again. Raises
-    UsageError if the encoder cannot take that size or has fewer stages.
+    reads L, see `reading_lightness`; bins, half_resolution: see `ColorUnet`. Its attributes
+    `arguments` and `origin` are what a model file needs to build it again. Raises UsageError if the
+    encoder cannot take that size or has fewer stages.
     """
     if size < SMALLEST:
         raise UsageError(f"size {size} is too small: at least {SMALLEST} pixels are needed")
@@ -177,7 +196,10 @@ def dynamic_unet(
     try:
         if encoder_stages is not None:
             stages = up_to_resolution(stages, encoder_stages, size, origin["arch"])
-        model = ColorUnet(stages, size, self_attention, blur, decoder_width, decoder_channels, bins)
+        model = ColorUnet(
+            stages, size, self_attention, blur, decoder_width, decoder_channels, bins,
+            half_resolution,
+        )  # fmt: skip
     except UsageError:
         raise
     except (RuntimeError, ValueError, IndexError, AssertionError) as error:
@@ -188,7 +210,7 @@ def dynamic_unet(
         "generator": "dynamic_unet", "encoder": origin["arch"], "size": size,
         "self_attention": self_attention, "blur": blur, "decoder_width": decoder_width,
         "decoder_channels": decoder_channels, "encoder_stages": encoder_stages,
-        "lightness": lightness, "bins": bins,
+        "lightness": lightness, "bins": bins, "half_resolution": half_resolution,
     }  # fmt: skip
     model.origin = origin
     return model.train()

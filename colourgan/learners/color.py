@@ -42,19 +42,21 @@ def color_learner(
     encoder_stages: int | None = None,
     lightness: str = "folded",
     rebalancing: float = 0.5,
+    half_resolution: bool = False,
 ) -> Learner:
     """A fastai Learner that colors, as `unet_learner` segments: generator, L1, Adam, precision.
 
     dls: DataLoaders of (L, ab), see `color_dataloaders`; encoder: ARCH[@WEIGHTS]; opt_func: called
     with wd=weight_decay besides what fastai gives it; reconstruction: a name of RECONSTRUCTIONS;
     rebalancing: of the classes of "bins", see `class_weights`;
-    decoder_channels, encoder_stages, lightness: see `dynamic_unet`.
+    decoder_channels, encoder_stages, lightness, half_resolution: see `dynamic_unet`.
     Frozen, it trains the decoder alone. Raises UsageError or RunError as `build_encoder` does.
     """
     generator = GENERATORS["dynamic_unet"](
         encoder, image_size(dls), self_attention=self_attention, blur=blur,
         decoder_width=decoder_width, decoder_channels=decoder_channels,
         encoder_stages=encoder_stages, lightness=lightness, bins=reconstruction == "bins",
+        half_resolution=half_resolution,
     )  # fmt: skip
     if reconstruction == "bins":
         count_colors(generator.classes, dls, rebalancing)

@@ -23,7 +23,7 @@ from colourgan.trainings import Pretrain
 
 GENERATOR = (
     "encoder", "self_attention", "blur", "decoder_width", "decoder_channels", "encoder_stages",
-    "lightness",
+    "half_resolution", "lightness",
 )  # fmt: skip
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ def pretrain(training: Pretrain, cbs: list[Callback]) -> Path:
         kind = started.arguments["generator"]
         if kind != "dynamic_unet":
             raise UsageError(f"{t.start} is a {kind}: pretrain trains U-Nets")
-        own = {name: started.arguments.get(name) for name in GENERATOR}
+        # An older file does not name options that have come since.
+        own = {n: started.arguments.get(n, getattr(Pretrain, n)) for n in GENERATOR}
         for name, value in own.items():
             if getattr(t, name) not in (value, getattr(Pretrain, name)):
                 told = f"{t.start} has {flag(name)} {value}"
