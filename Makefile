@@ -2,6 +2,7 @@
 #   make demo DATA=cifar10                 the same on another data set, or on a folder of photographs
 #   make demo ENCODER=resnet18             with another encoder, see `colourgan list encoders`
 #   make demo PYTHON=/usr/bin/python3.12   with the Python of your choice
+#   make bench BENCH="--only gan/resnet20" some of its pairs, see `python bench/speed.py --help`
 
 SHELL := bash
 PYTHON :=
@@ -22,13 +23,15 @@ SIZE := $(or $(patsubst cifar10,32,$(filter cifar10,$(DATA))),64)
 PRETRAIN := --epochs 5 --limit 8000
 FINETUNE := --epochs 2
 endif
+BENCH :=
 MADE := $(addprefix $(DEMO)/,photos colorized colorized.png pretrain gan evaluation)
 
-.PHONY: help demo test lint install clean
+.PHONY: help demo test bench lint install clean
 
 help:
 	@echo "make demo    train, sharpen, evaluate and use a colorizer, in some minutes (DATA=sample)"
 	@echo "make test    all tests, offline"
+	@echo "make bench   how much faster training is here than with a plain loop, 15 to 30 minutes"
 	@echo "make lint    the style of the code"
 	@echo "make install only what the others begin with: .venv and all that colourgan needs"
 	@echo "make clean   remove .venv, the demo folders and caches"
@@ -74,6 +77,10 @@ test: $(INSTALLED)
 		http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 all_proxy=http://127.0.0.1:9 \
 		no_proxy=127.0.0.1,localhost \
 		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# Exit code 1 where a ratio is under its bar.
+bench: $(INSTALLED)
+	@$(BIN)/python bench/speed.py $(BENCH)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

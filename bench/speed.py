@@ -22,6 +22,7 @@ import io
 import os
 import platform
 import random
+import shutil
 import sys
 import tempfile
 from contextlib import redirect_stderr
@@ -107,7 +108,7 @@ class Contender:
     """colourgan's command for one of the pairs, on a folder of pictures."""
 
     def __init__(self, pair: Pair, pictures: Path, device: torch.device, folder: Path):
-        self.pair, self.folder, self.runs = pair, folder, 0
+        self.folder, self.runs = folder, 0
         shared = {"data": str(pictures), "batch_size": BATCH, "device": str(device)}
         encoder = f"{pair.encoder}@none"
         if pair.method == "gan":
@@ -128,7 +129,9 @@ class Contender:
         with redirect_stderr(io.StringIO()):  # its bar would be drawn over this script's
             path = self.command(self.training, epochs=epochs, out=out, **options)
         seconds = sum(row["seconds"] for row in read_history(path)[1:])
-        return (epochs - 1) * read_config(path)["found"]["train_images"] / seconds
+        images = read_config(path)["found"]["train_images"]
+        shutil.rmtree(path)  # some hundred megabytes a run
+        return (epochs - 1) * images / seconds
 
 
 def measure(pair: Pair, device: torch.device, turns: int, bar: tqdm) -> dict:
@@ -138,17 +141,18 @@ def measure(pair: Pair, device: torch.device, turns: int, bar: tqdm) -> dict:
         folder = Path(name)
         files = write_pictures(folder / "pictures", pair.images, pair.size)
         contender = Contender(pair, folder / "pictures", device, folder)
-        copied = peer.METHODS[pair.method](pair.encoder, pair.size, device)
+        loop = peer.METHODS[pair.method](pair.encoder, pair.size, device)
         loader = peer.make_loader(files, pair.size, BATCH, device)
 
         def epoch() -> int:
-            peer.train_epoch(copied, loader, device)
+            peer.train_epoch(loop, loader, device)
             return len(files)
 
         batch = [part.to(device) for part in next(iter(loader))]  # starts the workers as well
-        flops = flops_per_image(copied.step, *batch)
-        for _ in range(2):
-            copied.step(*batch)
+        with peer.cudnn_benchmark():
+            flops = flops_per_image(loop.step, *batch)
+            for _ in range(2):  # warm
+                loop.step(*batch)
         ours, theirs = [], []
         for _ in range(turns):
             ours.append(contender.run())
@@ -192,6 +196,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="of torch; otherwise its own choice")
     parser.add_argument("--out", type=Path, help="JSON file; otherwise bench/results-DEVICE.json")
     asked = parser.parse_args(arguments)
+    if asked.turns < 1:
+        parser.error("--turns must be 1 or more")
     if asked.threads:
         torch.set_num_threads(asked.threads)
     try:
