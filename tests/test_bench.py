@@ -200,6 +200,25 @@ def test_some_steps_of_the_second_epoch_are_profiled(tmp_path, monkeypatch):
     assert found.count("aten::l1_loss") == 3
 
 
+def test_figures_of_a_gpu_come_from_one_more_training(tmp_path, monkeypatch):
+    learn, asked = make_learner(tmp_path, count=8), {}
+
+    class Contender:
+        def run(self, cbs, **options):
+            asked.update(options)
+            for learn.epochs_before in range(2):
+                with learn.no_bar():
+                    learn.fit(1, cbs=cbs)
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    row = speed.gpu_figures(Contender(), 1000.0, 989e8, CPU)
+    assert asked == {"limit": speed.PROFILED}
+    assert row["share_of_peak"] == pytest.approx(0.1)
+    assert row["gpu_idle"] == 1 and row["launches_per_step"] == 0 and 0 < row["data"] < 1
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "another")
+    assert speed.gpu_figures(Contender(), 1000.0, 989e8, CPU)["share_of_peak"] is None
+
+
 def test_the_whole_runs(tmp_path, monkeypatch, capsys):
     pair = speed.Pair("gan", "resnet20", SIZE, 3.0, 32 * speed.QUICK)
     monkeypatch.setattr(speed, "PAIRS", {"cpu": [pair, pair._replace(method="l1")]})
