@@ -1,4 +1,4 @@
-"""How much faster colourgan trains than the loop that everybody copies: python bench/speed.py
+"""How much faster colourgan trains than a widely copied loop: python bench/speed.py
 
 Two trainings take turns on this machine: colourgan's own command, called as a function with its
 defaults (callbacks, decoded images cached on disk, its precision), and the loop of bench/peer.py.
