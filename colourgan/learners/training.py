@@ -105,6 +105,8 @@ class Progress(Callback):
         self.start = time.perf_counter()
 
     def after_train(self):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # or the last steps are still to be computed
         self.seconds = time.perf_counter() - self.start
 
     def after_batch(self):
