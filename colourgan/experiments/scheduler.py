@@ -303,8 +303,8 @@ class Schedule:
 def schedule(plan: Experiment, note: Path, steps: list[Step], **test) -> Schedule:
     """The Schedule of what a plan asks for, in the folder of `note`; test: further fields of Test.
 
-    An experiment that was begun keeps its number of threads. Raises UsageError for an unknown
-    engine, a device that is missing here or lacks the precision, and as `read_note` does.
+    An experiment that was begun keeps its number of threads. Raises UsageError for a device that is
+    missing here or lacks the precision, and as `read_note` does.
     """
     place = plan.data_dir.expanduser() if plan.data_dir else None
     device = choose_device(plan.device)
