@@ -32,13 +32,11 @@ def check_engine(engine: str, address: str | None = None) -> None:
 def connected(address: str | None = None) -> Iterator[ModuleType]:
     """The module ray, connected until the block ends to a cluster.
 
-    address: "auto" for the one that this machine belongs to, HOST:PORT, or ray://HOST:PORT; by
-    default that of the environment's RAY_ADDRESS, and without one a cluster of this machine alone
-    is started. A connection that is there already is used, and stays. Raises UsageError if ray is
-    missing or there is no cluster at the address.
+    address: "auto" for the one that this machine belongs to, or HOST:PORT; by default that of the
+    environment's RAY_ADDRESS, and without one a cluster of this machine alone is started. A
+    connection that is there already is used, and stays. Raises UsageError if ray is missing or
+    there is no cluster at the address.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of its use
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
     except ImportError:
@@ -47,28 +45,53 @@ def connected(address: str | None = None) -> Iterator[ModuleType]:
         yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    where = {"address": address} if address else {"address": "local", "num_cpus": cores()}
     _check_address(address)
-    handler = signal.getsignal(signal.SIGTERM)
-    quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-    if not address:
-        quiet["include_dashboard"] = False
+    where = {"address": "local", "num_cpus": cores(), "include_dashboard": False}
+    with _quiet(ray):
+        try:
+            with _kept_handler(), _silence():
+                ray.init(
+                    **({"address": address} if address else where),
+                    logging_level=logging.CRITICAL, log_to_driver=False,
+                )  # fmt: skip
+        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if address:
+                raise UsageError(f"there is no Ray cluster at {address} ({first})") from error
+            raise RunError(f"Ray does not start ({first})") from error
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _quiet(ray: ModuleType) -> Iterator[None]:
+    """Ray tells its makers nothing, and stdout and stderr neither.
+
+    Its messages about nodes that died go to stdout, where tables are.
+    """
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    given = {name: value for name, value in quiet.items() if name not in os.environ}
+    os.environ.update(given)
+    ray._private.worker._worker_logs_enabled = False
     try:
-        with _silence():
-            ray.init(**where, **quiet)
-    except (ConnectionError, OSError, ValueError, RuntimeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        place = f"there is no Ray cluster at {address}" if address else "Ray does not start"
-        kind = UsageError if address else RunError
-        raise kind(f"{place} ({first})") from error
-    try:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process without a word
-        # Its messages about nodes and tasks that are tried again go to stdout, where tables are.
-        ray._private.worker._worker_logs_enabled = False
-        yield ray
+        yield
     finally:
-        ray.shutdown()
+        ray._private.worker._worker_logs_enabled = True
+        for name in given:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _kept_handler() -> Iterator[None]:
+    """What a SIGTERM does stays: Ray would have it end the process without a word."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def enter(folder: str) -> None:
@@ -81,7 +104,7 @@ def _check_address(address: str | None) -> None:
     """Raises UsageError if nobody listens there: Ray itself would go on trying for minutes."""
     if not address or address == "auto":
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise UsageError(f"{address!r} is no address of a Ray cluster: give auto or HOST:PORT")
     try:

@@ -8,21 +8,27 @@ import threading
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from test_scheduler import Trainer, alone, chain, opened
 from test_study import TOY, results
 from tiny_colorizers import noise, painter_file
 from tiny_runs import call, make_data, started
 
 from colourgan.cluster import connected
 from colourgan.colorize import Colorizer, cluster, colorize_files, colorize_on_ray
-from colourgan.errors import UsageError
+from colourgan.errors import RunError, UsageError
+from colourgan.experiments import cluster as experiments_cluster
+from colourgan.experiments import scheduler
 from colourgan.learners.runs import HOLDER
 from colourgan.study import study
+from colourgan.trainings import TRAININGS
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'colourgan[ray]'")
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
@@ -175,13 +181,20 @@ def test_a_restart_does_what_is_missing_and_nothing_else(folder, model, monkeypa
 
     monkeypatch.setattr(cluster, "_stream", stream)
     monkeypatch.setattr(cluster, "connected", lambda address: nullcontext(ray))
-    monkeypatch.setattr(cluster, "room", lambda ray: {"CPU": 2, "GPU": 0})
     outcomes = colorize_on_ray(["in"], model, "out", **given)
     assert left == ["02.png", "broken.jpg"]
     states = [each.state for each in outcomes]
     assert states == ["skipped"] * 2 + ["colored"] + ["skipped"] * 3 + ["failed"]
     assert [row[1] for row in rows("r.csv")] == states
     assert "the workers died" in outcomes[-1].notes[0]  # nothing was heard of it
+    monkeypatch.delattr(cluster, "connected")  # not needed for what is done
+    Path("in/broken.jpg").unlink()
+    put = Path("out/02.png").write_bytes(b"of somebody else")
+    assert (
+        put
+        and [each.state for each in colorize_on_ray(["in"], model, "out", **given)]
+        == ["skipped"] * 6
+    )
 
 
 def test_pictures_in_parquet_files_are_colored(nodes, model, folder, slow, monkeypatch):
@@ -273,6 +286,80 @@ def test_a_study_has_the_same_results_though_a_node_dies(nodes, folder):
     assert ours.equals(theirs) and len(ours) == 3
     logs = "".join(path.read_text() for path in (folder / "ray" / "logs").iterdir())
     assert logs.count("1/2: ") == 2, logs  # begun, and resumed
+
+
+class FakeRay:
+    """A cluster of two CPUs that does a task when it is waited for; `order` has their runs.
+
+    busy: runs that are so the first time; dead: those whose node dies whatever is tried.
+    """
+
+    exceptions = ray.exceptions
+
+    def __init__(self, busy=(), dead=()):
+        self.busy, self.dead, self.order, self.needs = set(busy), set(dead), [], None
+
+    def cluster_resources(self):
+        return {"CPU": 2.0}
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 1.0}}, {"Alive": False, "Resources": {}}]
+
+    def remote(self, **needs):
+        self.needs = needs
+        return lambda function: SimpleNamespace(remote=lambda *given: partial(function, *given))
+
+    def wait(self, tasks, timeout):
+        return tasks[:1], tasks[1:]
+
+    def get(self, task):
+        run = task.args[-1]
+        self.order.append(run)
+        if run in self.dead:
+            raise ray.exceptions.WorkerCrashedError
+        if run in self.busy:
+            self.busy.remove(run)
+            return False, "not done"
+        return task()
+
+
+def scheduled(folder, monkeypatch, fake, steps, during=lambda training: None):
+    trainer = Trainer(folder, during)
+    monkeypatch.setattr(scheduler, "TRAIN", dict.fromkeys(TRAININGS, trainer))
+    monkeypatch.setattr(experiments_cluster, "_WAIT", 0.02)
+    monkeypatch.setattr(experiments_cluster, "connected", lambda address: nullcontext(fake))
+    found = opened(folder, steps, engine="ray")
+    found.run()
+    return found
+
+
+def test_steps_wait_for_what_they_need_and_for_others(folder, monkeypatch):
+    steps = [*chain(), *alone(2)]
+    fake = FakeRay(busy=[steps[0].run])
+    found = scheduled(folder, monkeypatch, fake, steps)
+    by_run = {step.run: step.label for step in steps}
+    order = [by_run[run] for run in fake.order]
+    assert order[0] == "E" and sorted(order[1:]) == ["A", "A0", "A1", "E", "G"]
+    again = order[1:]
+    assert again.index("E") < again.index("A") < again.index("G")
+    assert fake.needs == {"num_cpus": 1, "num_gpus": 0, "max_retries": 5}
+    found.conclude()
+
+
+def test_a_step_whose_nodes_die_has_failed_and_the_others_go_on(folder, monkeypatch):
+    steps = [*chain(), *alone(2)]
+
+    def during(training):
+        if training.seed == 1:
+            raise RunError("it diverged")
+
+    fake = FakeRay(dead=[steps[1].run])
+    found = scheduled(folder, monkeypatch, fake, steps, during)
+    assert [found.state(step) for step in steps] == ["done", "failed", "failed", "done", "failed"]
+    assert found.failure(steps[1]).startswith("WorkerCrashedError: ")
+    assert found.failure(steps[2]) == f"A, seed 0: {found.failure(steps[1])}"
+    assert found.failure(steps[4]) == "it diverged"
+    assert len(fake.order) == 4
 
 
 # --------------------------------------------------------------------------------------- words

@@ -5,6 +5,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from inspect import Parameter, signature
 from pathlib import Path
@@ -68,41 +69,39 @@ def colorize_on_ray(
     nodes. report: written to as pictures are done, in order in the end. This process holds what is
     planned and what became of it, but no picture.
 
-    What is lost with a node is colored again, to the same bytes. A picture whose workers died five
-    times has failed.
+    What is lost with a node is colored again, to the same bytes. A picture whose workers died again
+    and again has failed, and so have the few that these had beside it; a call with skip_existing
+    goes on. Raises as `colorize_files` and `connected` do, and RunError if Ray gives up.
     """
     settings = Settings(samples, seed, side_by_side, jpeg_quality, overwrite, skip_existing)
     check_jobs(jobs)
     runs_on_gpu = _check_model(model, samples)
     planned = plan(inputs, out, settings, format, report)
-    outcomes: dict[int, Outcome] = {}
-    with connected(address) as ray, tqdm(
-        total=len(planned), unit="picture", disable=None if progress else True
-    ) as bar:  # fmt: skip
-        resources = room(ray)
-        on_gpu = runs_on_gpu and resources["GPU"] >= 1
-        workers = jobs or int(resources["GPU" if on_gpu else "CPU"])
+    outcomes = {
+        i: skipped(task) for i, task in enumerate(planned) if skip_existing and is_there(task)
+    }
+    left = [(i, task) for i, task in enumerate(planned) if i not in outcomes]
+
+    def add(found: dict[int, Outcome]) -> None:
+        outcomes.update(found)
+        bar.update(len(found))
+        if report:
+            with open(report, "a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                add_to_report(found.values(), file)
+
+    with (
+        connected(address) if left else nullcontext() as ray,
+        tqdm(total=len(left), unit="picture", disable=None if progress else True) as bar,
+    ):
         try:
-            _fresh_report(report)
-            left = []
-            for i, task in enumerate(planned):
-                if skip_existing and is_there(task):
-                    outcomes[i] = skipped(task)
-                else:
-                    left.append((i, task))
-            _append(report, outcomes.values())
-            bar.update(len(outcomes))
-            for found in _stream(ray, left, model, settings, workers, on_gpu):
-                named = {i: _outcome(planned[i], *rest) for i, *rest in found}
-                outcomes |= named
-                _append(report, named.values())
-                bar.update(len(named))
-            lost = {i: _lost(task) for i, task in left if i not in outcomes}
-            outcomes |= lost
-            bar.update(len(lost))
-        except ray.exceptions.RayError as error:
-            first = (str(error).strip().splitlines() or [""])[-1]
-            raise RunError(f"Ray gave up ({type(error).__name__}: {first})") from error
+            if report:
+                write_report(outcomes.values(), Path(report))
+            for found in _stream(ray, left, model, settings, jobs, runs_on_gpu) if left else ():
+                add({i: _outcome(planned[i], *rest) for i, *rest in found if rest[0] not in _STOPS})
+                for _, state, notes, _ in found:
+                    if state in _STOPS:
+                        raise _STOPS[state](notes[0])
+            add({i: _lost(task) for i, task in left if i not in outcomes})
         finally:
             ordered = [outcomes[i] for i in sorted(outcomes)]
             if report:
@@ -121,17 +120,6 @@ def _check_model(model: Mapping[str, Any], samples: int | None) -> bool:
     return device in ("auto", "cuda") and not isinstance(colorizer.runtime, OnnxRuntime)
 
 
-def _fresh_report(path: Path | str | None) -> None:
-    if path:
-        write_report([], Path(path))
-
-
-def _append(path: Path | str | None, outcomes: Iterable[Outcome]) -> None:
-    if path:
-        with open(path, "a", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            add_to_report(outcomes, file)
-
-
 Found = tuple[int, str, tuple[str, ...], float | None]
 """A picture's number, and state, notes and spread of its outcome; or a state of _STOPS."""
 
@@ -139,8 +127,6 @@ _STOPS = {"disk full": DiskFull, "no model": RunError}
 
 
 def _outcome(task: Task, state: str, notes: tuple[str, ...], spread: float | None) -> Outcome:
-    if state in _STOPS:
-        raise _STOPS[state](notes[0])
     return Outcome(task.source, task.targets if state == "colored" else (), state, notes, spread)
 
 
@@ -154,16 +140,16 @@ def _stream(
     tasks: Sequence[tuple[int, Task]],
     model: Mapping[str, Any],
     settings: Settings,
-    workers: int,
-    on_gpu: bool,
+    jobs: int | None,
+    runs_on_gpu: bool,
 ) -> Iterator[list[Found]]:
     """What became of numbered tasks, some at a time, as they are done."""
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    if not tasks:
-        return
-    workers = min(workers, len(tasks))
+    resources = room(ray)
+    on_gpu = runs_on_gpu and resources["GPU"] >= 1
+    workers = min(jobs or int(resources["GPU" if on_gpu else "CPU"]), len(tasks))
     plain = [each for each in tasks if not each[1].row]
     in_rows = [each for each in tasks if each[1].row]
     for chosen in filter(None, (plain, in_rows)):
@@ -183,8 +169,12 @@ def _stream(
                 num_gpus=1 if on_gpu else None,
                 **_retries(dataset.map_batches),
             )
-        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield [pickle.loads(each) for each in batch["found"].to_pylist()]
+        try:
+            for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                yield [pickle.loads(each) for each in batch["found"].to_pylist()]
+        except ray.exceptions.RayError as error:
+            last = (str(error).strip().splitlines() or [""])[-1]
+            raise RunError(f"Ray gave up ({type(error).__name__}: {last})") from error
 
 
 def _retries(map_batches: Callable) -> dict[str, int]:
