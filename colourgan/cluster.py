@@ -45,6 +45,7 @@ def connected(address: str | None = None) -> Iterator[ModuleType]:
         yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS")
+    address = None if address == "local" else address
     _check_address(address)
     where = {"address": "local", "num_cpus": cores(), "include_dashboard": False}
     with _quiet(ray):
