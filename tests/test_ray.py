@@ -54,7 +54,9 @@ class Nodes:
 
     def fill(self) -> None:
         """Has it two nodes that work."""
-        while len(self.cluster.worker_nodes) < 2:
+        for _ in range(5):
+            if len(self.cluster.worker_nodes) == 2:
+                return
             with suppress(Exception):  # on a busy machine one may not be there in time
                 self.cluster.add_node(**NODE)
 
