@@ -5,6 +5,7 @@ The layers; a module imports only from lower ones:
     0  registry, errors, files, download   names, one-line errors, whole files
        hub             where models are: here, or on the Hugging Face Hub
        devices         the processor that networks run on, the cores for the rest
+       cluster         many machines as one, by Ray
        options         dataclasses of options: checks, command line, JSON
        trainings       Pretrain, GanFinetune, …: what a run is asked for, each option once
        plans           the same for a study and a recipe

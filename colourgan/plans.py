@@ -6,6 +6,7 @@ Like trainings, they are dataclasses whose fields are the only place of an optio
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from colourgan.cluster import ENGINES
 from colourgan.errors import UsageError
 from colourgan.options import Options, option, part
 from colourgan.trainings import Compute, GanFinetune, Pretrain, TrainEncoder
@@ -20,7 +21,17 @@ class Experiment(Compute):
 
     seeds: int = option(3, "Repetitions of every training.", least=1)
     test_limit: int = option(1000, "Maximum number of test images.", least=2)
-    jobs: int = option(1, "Trainings in parallel.", least=1, role="place")
+    jobs: int = option(
+        1, "Trainings in parallel; with ray, on each machine.", least=1, role="place"
+    )
+    engine: str = option(
+        "local", "Who runs the trainings: this machine, or a Ray cluster whose nodes all see the "
+        "folder --out and the data.", choices=ENGINES, role="place",
+    )  # fmt: skip
+    ray_address: str | None = option(
+        None, "Ray cluster: auto (this machine's) or HOST:PORT.",
+        none="RAY_ADDRESS, or a new one on this machine", role="place",
+    )  # fmt: skip
     out: Path | None = option(
         None, "Folder of runs and report.", none="see the command", role="place"
     )

@@ -81,7 +81,10 @@ def evaluate(
 def colorize(
     inputs: Annotated[
         list[str],
-        Argument(help="Pictures, folders, patterns such as 'scans/*.tif', films, or - for stdin."),
+        Argument(
+            help="Pictures, folders, patterns such as 'scans/*.tif', lists of paths (.txt, .csv, "
+            ".jsonl, .parquet), films, or - for stdin."
+        ),
     ],
     model: Annotated[
         Path,
@@ -160,26 +163,46 @@ def colorize(
     jobs: Annotated[
         int | None, Option(help="Pictures at a time. [default: one a core, at most 8]")
     ] = None,
+    engine: Annotated[
+        str, Option(help="local, or ray: the workers of a Ray cluster, for large archives.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        Option(
+            help="Ray cluster: auto (this machine's) or HOST:PORT. "
+            "[default: RAY_ADDRESS, or a new one on this machine]"
+        ),
+    ] = None,
     device: Device = "auto",
     trust_pickle: TrustPickle = False,
 ) -> None:
     """Color pictures and films of any size and kind, at full resolution, in their own format."""
-    from colourgan.colorize import Colorizer, colorize_files, colorize_sheet, expanded, failures
+    from colourgan.cluster import check_engine
+    from colourgan.colorize import (
+        Colorizer,
+        colorize_files,
+        colorize_on_ray,
+        colorize_sheet,
+        expanded,
+        failures,
+    )
     from colourgan.film import SUFFIXES
     from colourgan.hints import parse_hint
 
+    check_engine(engine, ray_address)
     hints = [parse_hint(each) for each in hint or ()]
+    of_model = {
+        "model": model, "working_size": working_size, "quality": quality, "saturation": saturation,
+        "temperature": temperature, "vivid": vivid, "device": device, "trust_pickle": trust_pickle,
+    }  # fmt: skip
 
     def colorizer() -> Colorizer:
-        return Colorizer(
-            model, working_size=working_size, quality=quality, saturation=saturation,
-            temperature=temperature, vivid=vivid, device=device, trust_pickle=trust_pickle,
-        )  # fmt: skip
+        return Colorizer(**of_model)
 
     if "-" in inputs or out == "-":
         needs_files = {
             "--samples": samples is not None, "--sheet": sheet, "--report": report,
-            "--skip-existing": skip_existing,
+            "--skip-existing": skip_existing, "--engine ray": engine == "ray",
         }  # fmt: skip
         if given := [name for name, value in needs_files.items() if value]:
             raise UsageError(f"{given[0]} is for files: it cannot be used with -")
@@ -191,7 +214,7 @@ def colorize(
     if films:
         of_pictures = {
             "--samples": samples is not None, "--hint": hints, "--format": format, "--sheet": sheet,
-            "--report": report,
+            "--report": report, "--engine ray": engine == "ray",
         }  # fmt: skip
         if given := [name for name, value in of_pictures.items() if value]:
             raise UsageError(f"{given[0]} is for pictures: it cannot be used with a film")
@@ -205,11 +228,18 @@ def colorize(
         if left := sum(each.suffix.lower() in SUFFIXES for each in folder.rglob("*")):
             said = "a film was" if left == 1 else f"{left} films were"
             print(f"{shown(folder)}: {said} left out: name films themselves", file=sys.stderr)
-    outcomes = colorize_files(
-        inputs, colorizer(), out or "colored", format=format, jpeg_quality=jpeg_quality,
-        side_by_side=side_by_side, samples=samples, seed=seed, overwrite=overwrite,
-        skip_existing=skip_existing, report=report, jobs=jobs, hints=hints,
-    )  # fmt: skip
+    asked = {
+        "format": format, "jpeg_quality": jpeg_quality, "side_by_side": side_by_side,
+        "samples": samples, "seed": seed, "overwrite": overwrite, "skip_existing": skip_existing,
+        "report": report, "jobs": jobs,
+    }  # fmt: skip
+    out = out or "colored"
+    if engine == "ray":
+        if given := [name for name, value in {"--hint": hints, "--sheet": sheet}.items() if value]:
+            raise UsageError(f"{given[0]} cannot be used with --engine ray")
+        outcomes = colorize_on_ray(inputs, of_model, out, address=ray_address, **asked)
+    else:
+        outcomes = colorize_files(inputs, colorizer(), out, hints=hints, **asked)
     written = [path for each in outcomes if each.state == "colored" for path in each.written]
     failed = failures(outcomes)
     if sheet and (written or not failed):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from threading import Condition
+from typing import TextIO
 
 import numpy as np
 from PIL import Image
@@ -34,6 +35,7 @@ _THUMBNAIL = 320
 _WORKERS = 8
 _IN_MEMORY = 2**25  # pixels decoded at the same time, unless one picture has more
 _HEADER = ("picture", "colored", "state", "notes")
+PICTURES_IN_ROWS = "pictures inside of parquet files are colored by Ray: add --engine ray"
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +52,18 @@ class Outcome:
     state: str
     notes: tuple[str, ...] = ()
     spread: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked for every picture, see `colorize_files`; other processes understand it."""
+
+    samples: int | None = None
+    seed: int = 0
+    side_by_side: bool = False
+    jpeg_quality: int = QUALITY
+    overwrite: bool = False
+    skip_existing: bool = False
 
 
 def colorize_files(
@@ -71,54 +85,35 @@ def colorize_files(
 ) -> list[Outcome]:
     """Colors files, folders and patterns of files; what became of each picture, in order.
 
-    out: a folder, see `tasks` for the names in it, or the file itself for a single input. format: a
-    name of FORMATS, by default each picture's own, PNG where that cannot be written. jpeg_quality:
-    1 to 100, of JPEG, WebP, AVIF and HEIC. side_by_side: grey and color in one picture. samples,
-    seed: see `Colorizer.samples`. skip_existing: files that are there are left as they are. report:
-    a CSV file with a line for each picture, written even if the run is stopped. jobs: pictures at a
-    time, by default one a core, at most 8; memory holds 32 megapixels of them, or a single larger
-    one. hints: of a single picture, the colors that its pixels are meant to have.
+    inputs: also files that list pictures, see `listed`. out: a folder, see `tasks` for the names in
+    it, or the file itself for a single input. format: a name of FORMATS, by default each picture's
+    own, PNG where that cannot be written. jpeg_quality: 1 to 100, of JPEG, WebP, AVIF and HEIC.
+    side_by_side: grey and color in one picture. samples, seed: see `Colorizer.samples`.
+    skip_existing: files that are there are left as they are. report: a CSV file with a line for
+    each picture, written even if the run is stopped. jobs: pictures at a time, by default one a
+    core, at most 8; memory holds 32 megapixels of them, or a single larger one. hints: of a single
+    picture, the colors that its pixels are meant to have.
 
     A picture that cannot be read or written does not stop the others; `failures` sums them up.
     Raises UsageError before any work as `tasks` and `Colorizer.samples` do, and for wrong values;
     RunError if the disk is full.
     """
-    _check_quality(jpeg_quality)
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs {jobs} is too small: at least 1 is needed")
+    settings = Settings(samples, seed, side_by_side, jpeg_quality, overwrite, skip_existing)
+    check_jobs(jobs)
     if samples is not None:
         colorizer.check_samples(samples)
-    planned = tasks(
-        inputs, Path(out), format=format, samples=samples or 1, overwrite=overwrite,
-        skip_existing=skip_existing,
-    )  # fmt: skip
+    planned = plan(inputs, out, settings, format, report)
+    if any(task.row for task in planned):
+        raise UsageError(PICTURES_IN_ROWS)
     if hints and len(planned) > 1:
         raise UsageError(f"--hint is for one picture, and these are {len(planned)}")
-    if report:
-        _check_report(Path(report), planned)
-    for folder in {target.parent for task in planned for target in task.targets}:
-        remove_parts(folder)
     room = _Room(_IN_MEMORY)
 
     def color(task: Task) -> Outcome:
-        if skip_existing and all(target.exists() for target in task.targets):
-            return Outcome(task.source, task.targets, "skipped", ("it was there already",))
-        try:
-            with room.for_pixels(pixels_of(task.source)):
-                return _colored(
-                    task, colorizer, samples, seed, side_by_side, jpeg_quality, overwrite,
-                    skip_existing, hints,
-                )  # fmt: skip
-        except DiskFull:
-            raise
-        # Whatever is wrong with one picture, memory for it included, the others are colored.
-        except Exception as error:
-            if hints and isinstance(error, UsageError):  # one outside of the only picture
-                raise
-            _log.debug("%s", shown(task.source), exc_info=True)
-            said = f"cannot color {shown(task.source)}: {type(error).__name__}: {error}"
-            said = str(error) if isinstance(error, RunError) else said
-            return Outcome(task.source, (), "failed", (" ".join(said.split()),))
+        if skip_existing and is_there(task):
+            return skipped(task)
+        with room.for_pixels(pixels_of(task.source)):
+            return colored(task, colorizer, settings, hints)
 
     running: list[Future[Outcome]] = []
     try:
@@ -138,9 +133,75 @@ def colorize_files(
         done = [each for each in running if each.done() and not each.cancelled()]
         outcomes = [each.result() for each in done if each.exception() is None]
         if report:
-            _write_report(outcomes, Path(report))
-    _tell(outcomes, samples)
+            write_report(outcomes, Path(report))
+    tell(outcomes, samples)
     return outcomes
+
+
+def plan(
+    inputs: Iterable[Path | str],
+    out: Path | str,
+    settings: Settings,
+    format: str | None = None,
+    report: Path | str | None = None,
+) -> list[Task]:
+    """The pictures that are meant and what they become, checked before any work.
+
+    Raises UsageError as `colorize_files`. What killed processes left in their folders is removed.
+    """
+    _check_quality(settings.jpeg_quality)
+    planned = tasks(
+        inputs, Path(out), format=format, samples=settings.samples or 1,
+        overwrite=settings.overwrite, skip_existing=settings.skip_existing,
+    )  # fmt: skip
+    if report:
+        _check_report(Path(report), planned)
+    for folder in {target.parent for task in planned for target in task.targets}:
+        remove_parts(folder)
+    return planned
+
+
+def check_jobs(jobs: int | None) -> None:
+    """Raises UsageError for fewer than one."""
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs {jobs} is too small: at least 1 is needed")
+
+
+def is_there(task: Task) -> bool:
+    """Whether all that a picture becomes exists."""
+    return all(target.exists() for target in task.targets)
+
+
+def skipped(task: Task) -> Outcome:
+    return Outcome(task.source, task.targets, "skipped", ("it was there already",))
+
+
+def colored(
+    task: Task,
+    colorizer: Colorizer,
+    settings: Settings,
+    hints: Sequence[Hint] = (),
+    data: bytes | None = None,
+) -> Outcome:
+    """Colors one picture and writes it; an outcome "failed" says what was wrong with it.
+
+    data: its file's bytes, if they are not in a file of their own. Raises DiskFull, and UsageError
+    for a hint outside of the picture.
+    """
+    try:
+        return _colored(task, colorizer, settings, hints, data)
+    except DiskFull:
+        raise
+    # Whatever is wrong with one picture, memory for it included, the others are colored.
+    except Exception as error:
+        if hints and isinstance(error, UsageError):  # one outside of the only picture
+            raise
+        _log.debug("%s", shown(task.source), exc_info=True)
+        said = f"cannot color {shown(task.source)}: {type(error).__name__}: {error}"
+        said = str(error) if isinstance(error, RunError) else said
+        if data is not None:  # what has no file has no name there
+            said = said.replace("cannot read the picture", f"cannot read {shown(task.source)}", 1)
+        return Outcome(task.source, (), "failed", (" ".join(said.split()),))
 
 
 def colorize_bytes(
@@ -213,30 +274,28 @@ def beside(grey: Image.Image, color: Image.Image) -> Image.Image:
 def _colored(
     task: Task,
     colorizer: Colorizer,
-    samples: int | None,
-    seed: int,
-    side_by_side: bool,
-    quality: int,
-    overwrite: bool,
-    skip_existing: bool,
+    settings: Settings,
     hints: Sequence[Hint],
+    data: bytes | None,
 ) -> Outcome:
-    picture = Picture(task.source)
+    picture = Picture(task.source if data is None else BytesIO(data))
     notes, metadata, spread = dict.fromkeys(picture.notes), picture.metadata, None
-    grey = grey_copy(picture) if side_by_side else None
-    if samples is None:
+    grey = grey_copy(picture) if settings.side_by_side else None
+    if settings.samples is None:
         images = iter([colorizer(picture, hints)])
     else:
-        images, spread = colorizer.samples(picture, samples, seed, hints)
+        images, spread = colorizer.samples(picture, settings.samples, settings.seed, hints)
     del picture  # some writers need its memory
     for image, target in zip(images, task.targets, strict=True):
-        if skip_existing and target.exists():  # of several samples, as the others are missing
+        if (
+            settings.skip_existing and target.exists()
+        ):  # of several samples, as the others are missing
             continue
-        if not overwrite and target.exists():
+        if not settings.overwrite and target.exists():
             raise RunError(f"cannot write {shown(target)}: it was not there when coloring began")
         if grey:
             image = beside(grey, image)
-        notes |= dict.fromkeys(save(image, target, task.format, metadata, quality))
+        notes |= dict.fromkeys(save(image, target, task.format, metadata, settings.jpeg_quality))
     return Outcome(task.source, task.targets, "colored", tuple(notes), spread)
 
 
@@ -275,7 +334,7 @@ class _Room:
                 self.changed.notify_all()
 
 
-def _tell(outcomes: list[Outcome], samples: int | None) -> None:
+def tell(outcomes: list[Outcome], samples: int | None) -> None:
     """Logs the notes, each once, and how far samples differ."""
     colored = [outcome for outcome in outcomes if outcome.state == "colored"]
     for note, count in Counter(note for each in colored for note in each.notes).items():
@@ -304,14 +363,20 @@ def _check_report(path: Path, planned: list[Task]) -> None:
                 raise UsageError(f"{shown(path)} is no earlier report: choose another --report")
 
 
-def _write_report(outcomes: list[Outcome], path: Path) -> None:
+def write_report(outcomes: Iterable[Outcome], path: Path) -> None:
+    """A CSV file with a line for each picture."""
     with (
         replacing(path) as part,
         open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         file.write(",".join(_HEADER) + "\n")
-        # In quotes, as names can have anything in them: Python 3.11 forgets some around a "\r".
-        rows = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        for each in outcomes:
-            written = "; ".join(map(str, each.written))
-            rows.writerow((each.source, written, each.state, "; ".join(each.notes)))
+        add_to_report(outcomes, file)
+
+
+def add_to_report(outcomes: Iterable[Outcome], file: TextIO) -> None:
+    """Their lines, at the end of an open report."""
+    # In quotes, as names can have anything in them: Python 3.11 forgets some around a "\r".
+    rows = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for each in outcomes:
+        written = "; ".join(map(str, each.written))
+        rows.writerow((each.source, written, each.state, "; ".join(each.notes)))

@@ -11,8 +11,8 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import redirect_stderr, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -50,9 +50,10 @@ class Schedule:
 
     note: a JSON file in its folder, which says what was asked for last; steps: in an order in which
     each comes after what it needs; place: device and data_dir of all trainings; threads: of a
-    training; jobs: trainings in parallel. What is done is read from the folder alone, so that any
-    number of processes can work on one experiment; what was once found done is not read again
-    before the next `run`.
+    training; jobs: trainings in parallel, on a machine like this one if the engine is "ray";
+    address: of its cluster, see `colourgan.cluster.connected`. What is done is read from the folder
+    alone, so that any number of processes can work on one experiment; what was once found done is
+    not read again before the next `run`.
     """
 
     note: Path
@@ -61,8 +62,11 @@ class Schedule:
     place: dict
     threads: int
     jobs: int = 1
+    engine: str = "local"
+    address: str | None = None
     _done: set[str] = field(default_factory=set, repr=False)
     _seconds: dict[str, float] = field(default_factory=dict, repr=False)
+    _at_once: int = field(default=0, repr=False)
 
     @property
     def out(self) -> Path:
@@ -90,6 +94,10 @@ class Schedule:
             if reason := self.failure(before):
                 return f"{before.name}: {reason}"
         return ""
+
+    def note_failure(self, step: Step, reason: str) -> None:
+        with replacing(self._failure_note(step)) as part:
+            part.write_text(reason + "\n")
 
     def _failure_note(self, step: Step) -> Path:
         return self.runs / f"{step.run}.failed"
@@ -127,7 +135,8 @@ class Schedule:
             elif self.state(step) == NOT_DONE:
                 missing.append(kind)
         estimates = [known.get(kind) or known.get("cell") for kind in missing]
-        return None if None in estimates else sum(map(fmean, estimates)) / self.jobs
+        at_once = self._at_once or self.jobs
+        return None if None in estimates else sum(map(fmean, estimates)) / at_once
 
     def _outlook(self) -> tuple[Counter, str]:
         """(how many steps are in each state, "about 2 h 5 min left" or "")"""
@@ -153,7 +162,11 @@ class Schedule:
         threads = torch.get_num_threads()
         try:
             with tqdm(total=len(self.steps), desc=self.out.name, unit="run", disable=None) as bar:
-                if self.jobs == 1:
+                if self.engine == "ray":
+                    from colourgan.experiments.cluster import run_on_ray
+
+                    run_on_ray(self, bar)
+                elif self.jobs == 1:
                     self._work(bar=bar)
                 else:
                     self._in_parallel(bar)
@@ -178,16 +191,17 @@ class Schedule:
                 if main:
                     signal.signal(signal.SIGINT, handler)
             while any(worker.is_alive() for worker in workers):
-                self._show(bar)
+                self.show(bar)
                 time.sleep(_WAIT)
-            self._show(bar)
+            self.show(bar)
         finally:
             for worker in workers:
                 if worker.is_alive():
                     worker.terminate()
                     worker.join()
 
-    def _show(self, bar: tqdm) -> None:
+    def show(self, bar: tqdm) -> None:
+        """What is done, on a bar."""
         if not bar.disable:
             states, estimate = self._outlook()
             failed = f"{states[FAILED]} failed" if states[FAILED] else ""
@@ -200,25 +214,31 @@ class Schedule:
         parent: the process without which this one stops.
         """
         tried: set[str] = set()
+        while left := self.left(tried):
+            if bar is not None:
+                self.show(bar)
+            # Always the first that is free, as they are in the order in which they matter.
+            ready = (step for step in left if all(map(self.is_done, step.before)))
+            if not any(self.take(step, tried, parent) for step in ready):
+                time.sleep(_WAIT)  # others work on what is left, or on what it needs
+        if bar is not None:
+            self.show(bar)
+
+    def left(self, tried: set[str]) -> list[Step]:
+        """The steps that are not done, but for those that failed and those that need them.
+
+        tried: the runs that were worked on, which count as failed here even if another call has
+        forgotten that they did.
+        """
 
         def is_hopeless(step: Step) -> bool:
-            """Whether it, or what it needs, failed in this process."""
             if self.is_done(step):
                 return False
             return step.run in tried or any(map(is_hopeless, step.before))
 
-        while True:
-            if bar is not None:
-                self._show(bar)
-            left = [s for s in self.steps if self.state(s) == NOT_DONE and not is_hopeless(s)]
-            if not left:
-                return
-            # Always the first that is free, as they are in the order in which they matter.
-            ready = (step for step in left if all(map(self.is_done, step.before)))
-            if not any(self._take(step, tried, parent) for step in ready):
-                time.sleep(_WAIT)  # others work on what is left, or on what it needs
+        return [s for s in self.steps if self.state(s) == NOT_DONE and not is_hopeless(s)]
 
-    def _take(self, step: Step, tried: set[str], parent: int | None) -> bool:
+    def take(self, step: Step, tried: set[str], parent: int | None = None) -> bool:
         """Does one step if it is free; whether it was."""
         if parent is not None and os.getppid() != parent:
             sys.exit(1)
@@ -245,8 +265,7 @@ class Schedule:
                 known = isinstance(error, (UsageError, RunError)) and str(error).strip()
                 line = (str(error).strip().splitlines() or [""])[0]
                 reason = line if known else f"{type(error).__name__}: {line}"
-                with replacing(self._failure_note(step)) as part:
-                    part.write_text(reason + "\n")
+                self.note_failure(step, reason)
                 if not known:
                     _log.error(traceback.format_exc())
                 _log.error("failed: %s: %s", step.name, reason)
@@ -285,7 +304,7 @@ def schedule(plan: Experiment, note: Path, steps: list[Step], **test) -> Schedul
     """The Schedule of what a plan asks for, in the folder of `note`; test: further fields of Test.
 
     An experiment that was begun keeps its number of threads. Raises UsageError for a device that is
-    missing or lacks the precision, and as `read_note` does.
+    missing here or lacks the precision, and as `read_note` does.
     """
     place = plan.data_dir.expanduser() if plan.data_dir else None
     device = choose_device(plan.device)
@@ -295,7 +314,8 @@ def schedule(plan: Experiment, note: Path, steps: list[Step], **test) -> Schedul
         threads = _read(note)["threads"]
     return Schedule(
         note.resolve(), steps, Test(plan.test_limit, str(device), place, **test),
-        {"device": plan.device, "data_dir": place}, threads, plan.jobs,
+        {"device": plan.device, "data_dir": place}, threads, plan.jobs, plan.engine,
+        plan.ray_address,
     )  # fmt: skip
 
 
@@ -324,14 +344,26 @@ def _read(note: Path) -> dict:
 
 def _worker(schedule: Schedule, number: int) -> None:
     """A process of its own; its output goes to a log, and without its parent it stops."""
-    warnings.simplefilter("ignore")  # other libraries' notes to their developers
-    logs = schedule.out / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    with (logs / f"{number}.log").open("a", 1, encoding="utf-8") as file, redirect_stderr(file):
-        log = logging.getLogger("colourgan")
-        log.addHandler(logging.StreamHandler(file))
-        log.setLevel(logging.INFO)
+    with logged(schedule.out, str(number)):
         schedule._work(os.getppid())
+
+
+@contextmanager
+def logged(out: Path, name: str) -> Iterator[None]:
+    """What this process says goes to logs/NAME.log."""
+    warnings.simplefilter("ignore")  # other libraries' notes to their developers
+    (out / "logs").mkdir(parents=True, exist_ok=True)
+    with (
+        (out / "logs" / f"{name}.log").open("a", 1, encoding="utf-8") as file,
+        redirect_stderr(file),
+    ):
+        log, handler = logging.getLogger("colourgan"), logging.StreamHandler(file)
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
 
 
 def duration(seconds: float) -> str:
