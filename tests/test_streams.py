@@ -39,9 +39,10 @@ from colourgan.datasets import (
     unpaired_dataloaders,
 )
 from colourgan.datasets.cache import decode
-from colourgan.datasets.streams import Order, Place
+from colourgan.datasets.streams import Order, Place, Stream
 from colourgan.errors import OtherSettings, RunError, UsageError
 from colourgan.files import file_hash
+from colourgan.hub import Reference
 from colourgan.learners import gan_finetune, pretrain, train_generator
 from colourgan.learners.classes import count_colors
 from colourgan.study import study
@@ -192,6 +193,7 @@ def test_what_is_broken_off_begins_again(data):
     next(iter(dls.train.new()))
     first = epoch(dls)
     assert first == epoch(twin) and first[0] == started
+    next(dls.train.create_batches(None))
     assert epoch(dls) == epoch(twin) != first
 
 
@@ -224,6 +226,7 @@ def spoiled(tmp_path):
 def test_unusable_images_are_left_out_and_counted_in_one_warning(spoiled, caplog):
     with caplog.at_level(logging.WARNING, "colourgan"):
         dls = color_dataloaders(spoiled, SIDE, 8)
+        epoch(SimpleNamespace(train=dls.train.new()), range(31))  # a look ahead warns of nothing
         epochs = [epoch(dls, range(31)) for _ in range(2)]
     for batches in epochs:
         assert [len(batch) for batch in batches] == [8, 8, 8, 8, 2] and len(dls.train) == 5
@@ -231,6 +234,14 @@ def test_unusable_images_are_left_out_and_counted_in_one_warning(spoiled, caplog
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1 and said[0].startswith("left out 6 of 34 images: ")
     assert "3 broken" in said[0] and "2 grey" in said[0] and "1 tiny" in said[0]
+
+
+def test_earlier_images_in_turn_take_the_places_of_unusable_ones():
+    stream = Stream(Numbered(9), {}, SIDE, 9, 0)
+    images = ["broken", 0, 1, 2, "grey", "grey", "grey", 3, "tiny"]
+    filled = list(stream._filled((str(image), image) for image in images))
+    assert filled[:4] == [0, 0, 1, 2] and set(filled[4:7]) == {0, 1, 2}
+    assert filled[7] == 3 and len(filled) == len(images)
 
 
 def test_a_stream_without_usable_images_is_an_error(tmp_path):
@@ -375,7 +386,7 @@ def test_a_shard_of_another_size_than_the_index_says_is_refused(tmp_path):
         ("hf:a b", "'hf:a b' names no data set: write hf:NAME, hf:NAME:CONFIG"),
         ("hf:a:b:c:d", "'hf:a:b:c:d' names no data set"),
         ("hf:./empty", "hf:./empty cannot be read as a data set: "),
-        ("hf:./parquet::test", "has no split 'test': choices: train"),
+        ("hf:./parquet::test", "has no split 'test': write hf:NAME:CONFIG:SPLIT with one of train"),
         ("hf:./parquet:other", "BuilderConfig 'other' not found"),
         ("hf:./parquet@main", "a folder has no revisions"),
         ("hf:./texts", "hf:./texts has no column of images"),
@@ -400,10 +411,28 @@ def test_a_data_set_that_cannot_be_reached(monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "load_dataset_builder", unreachable)
-    with pytest.raises(
-        RunError, match="hf:user/name@main is not in the cache and the Hub cannot be"
-    ):
+    with pytest.raises(RunError, match="hf:user/name@main is not in the cache and the Hub cannot"):
         color_dataloaders("hf:user/name:conf@main", SIDE, 8)
+
+
+def test_a_hub_that_fails_meanwhile_repeats_none_of_its_words(tmp_path, monkeypatch):
+    def failing():
+        raise ConnectionError("bearer of a secret")
+        yield
+
+    folder = write_parquet(tmp_path, ALL)
+    source = shards.open_parts(f"hf:{folder}").train
+    source.remote = Reference("user/name")
+    monkeypatch.setattr(source.dataset, "shard", lambda **given: failing())
+    with pytest.raises(RunError, match=r"hf:user/name .*the Hub cannot be reached") as caught:
+        list(source.read(0, 0))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_name_runs_no_command(tmp_path):
+    with pytest.raises(UsageError, match="shards are missing, such as pipe:"):
+        color_dataloaders(f"pipe:touch {tmp_path}/here://x.tar", SIDE, 8)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

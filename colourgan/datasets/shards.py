@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from urllib.request import urlopen
 
 from colourgan.errors import RunError, UsageError
 from colourgan.files import ends, shown
@@ -17,6 +18,7 @@ from colourgan.images import SUFFIXES
 
 INDEX = "index.json"
 VALID_SPLITS = ("validation", "valid", "val")
+_WAIT = 60  # seconds for a server to answer
 _PART = re.compile(r"(valid(?:ation)?|val|test)[-_.\d]")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -81,23 +83,23 @@ def open_parts(data: str | Path) -> Parts:
 class Shards:
     """Images in .tar files, as WebDataset has them: files with one stem are one sample."""
 
-    def __init__(self, files: list[str], length: int | None):
-        self.name, self.files = files[0], files
+    def __init__(self, name: str, files: list[str], length: int | None):
+        self.name, self.files = name, files
         self.shards, self.length = len(files), length
 
     def read(self, shard: int, skip: int) -> Iterator[Sample]:
-        from webdataset.gopen import gopen
         from webdataset.tariterators import group_by_keys, tar_file_expander
 
         file = self.files[shard]
         try:
-            with gopen(file) if _is_url(file) else open(file, "rb") as stream:
+            # Not webdataset's gopen, which runs any command that a name such as "pipe:…" holds.
+            with urlopen(file, timeout=_WAIT) if _is_url(file) else open(file, "rb") as stream:
                 tar = [{"url": file, "stream": stream}]
                 images = tar_file_expander(tar, select_files=_is_image)
                 for sample in islice(group_by_keys(images), skip, None):
                     image = next(sample[key] for key in sample if _is_image(f"x.{key}"))
                     yield Sample(f"{sample['__key__']} in {file}", image)
-        except Exception as error:  # tarfile's and webdataset's own, and those of curl
+        except Exception as error:  # tarfile's and webdataset's own, and those of the network
             said = str(error.args[0] if error.args else error).partition(" @ ")[0]
             raise RunError(f"cannot read {shown(file)}: {said or type(error).__name__}") from error
 
@@ -129,8 +131,10 @@ def _shard_parts(data: str) -> Parts:
         )
     if not parts["train"]:
         raise UsageError(f"{data} names no shards to train on: only {', '.join(map(shown, files))}")
-    train, valid = (Shards(part, _length(part)) if part else None
-                    for part in (parts["train"], parts["valid"]))  # fmt: skip
+    train, valid = (
+        Shards(data, part, _length(part)) if part else None
+        for part in (parts["train"], parts["valid"])
+    )
     known = ((file.rpartition("/")[2], file) for file in parts["train"] + parts["valid"])
     return Parts(train, valid, _identity(known))
 
@@ -157,7 +161,7 @@ def _length(files: list[str]) -> int | None:
 
 
 def _is_url(file: str) -> bool:
-    return "://" in file
+    return file.startswith(("https://", "http://"))
 
 
 def _is_image(name: str) -> bool:
@@ -171,10 +175,10 @@ def _is_image(name: str) -> bool:
 class HubSplit:
     """Images of one split of a data set that `datasets` streams."""
 
-    def __init__(self, name: str, dataset: Any, length: int | None):
+    def __init__(self, name: str, dataset: Any, length: int | None, remote: Reference | None):
         from datasets import Image
 
-        self.name, self.length = name, length
+        self.name, self.length, self.remote = name, length, remote
         columns = dataset.features or {}
         found = [c for c, kind in columns.items() if isinstance(kind, Image) or _has_bytes(kind)]
         if not found:
@@ -194,6 +198,9 @@ class HubSplit:
                 image = row[self.column] or {}
                 yield Sample(f"image {number} of shard {shard} of {self.name}", _bytes(image))
         except Exception as error:  # of three libraries for the network, and Arrow's
+            if self.remote:
+                with calling(self.remote):  # which says it without a server's words
+                    raise
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(f"cannot read {self.name}: {said}") from error
 
@@ -203,23 +210,26 @@ def _hub_parts(data: str) -> Parts:
         from datasets import load_dataset_builder
     name, config, split, revision = _hub_name(data)
     folder = Path(name).expanduser().absolute()  # "parquet" alone is a module of datasets
-    with _local(data) if folder.is_dir() else calling(Reference(name, revision)):
+    remote = None if folder.is_dir() else Reference(name, revision)
+    with calling(remote) if remote else _local(data):
         builder = load_dataset_builder(
-            str(folder) if folder.is_dir() else name, config or None, revision=revision
+            name if remote else str(folder), config or None, revision=revision
         )
         splits = builder.as_streaming_dataset()
     split = split or "train"
     if split not in splits:
-        raise UsageError(f"{data} has no split '{split}': choices: {', '.join(splits)}")
+        choices = f"write hf:NAME:CONFIG:SPLIT with one of {', '.join(splits)}"
+        raise UsageError(f"{data} has no split '{split}': {choices}")
     wanted = [split, *(s for s in VALID_SPLITS if s in splits and s != split)][:2]
     files = builder.config.data_files or {}
     known = [(str(file), file) for part in wanted for file in files.get(part, [])]
-    if folder.is_dir():
+    if not remote:
         known = [(os.path.relpath(name, folder), file) for name, file in known]
     identity = _identity([(json.dumps([config, *wanted, builder.hash if not known else ""]), ""),
                           *known])  # fmt: skip
     sources = [
-        HubSplit(data, splits[part], _rows(builder, part, files.get(part, []))) for part in wanted
+        HubSplit(data, splits[part], _rows(builder, part, files.get(part, [])), remote)
+        for part in wanted
     ]
     return Parts(sources[0], sources[1] if sources[1:] else None, identity)
 

@@ -11,6 +11,7 @@ comes next whenever they give an image, and none of them keeps the buffer's cont
 its state.
 """
 
+import os
 import random
 import sys
 import threading
@@ -18,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from itertools import islice
-from multiprocessing import get_all_start_methods
+from multiprocessing import current_process, get_all_start_methods
 from typing import NamedTuple
 
 import numpy as np
@@ -84,8 +85,8 @@ class Order:
         while True:
             shards = list(range(self.source.shards))
             random.Random(f"{self.seed} {place.turn}").shuffle(shards)
-            window, size, found = [], 0, place.shard + place.image
-            begin = place
+            begin, window, size = place, [], 0
+            found = place.shard + place.image  # above 0: this turn is resumed and had some before
             for position in range(place.shard, len(shards)):
                 shard = shards[position]
                 first = place.image if position == place.shard else 0
@@ -247,10 +248,16 @@ def decoded(samples: Iterable[Sample], size: int) -> Iterator[tuple[str, Decoded
 
 
 def workers() -> int:
-    """How many processes decode: as fastai, none on macOS, nor where there is no fork."""
-    if sys.platform == "darwin" or "fork" not in get_all_start_methods():
+    """How many processes decode for this one: as fastai, none on macOS or where there is no fork.
+
+    Processes that train together on one machine share its cores; torchrun and accelerate say how
+    many they are.
+    """
+    forks = "fork" in get_all_start_methods() and not current_process().daemon
+    if sys.platform == "darwin" or not forks:
         return 0
-    return min(MOST_WORKERS, max(1, cores() - 1))
+    together = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return min(MOST_WORKERS, max(1, cores() // together - 1))
 
 
 class Decoder:
