@@ -23,7 +23,7 @@ The layers; a module imports only from lower ones:
        objectives      what discriminator and generator each minimise
        schedules       how a learning rate falls from step to step
        metrics         L1, PSNR, SSIM, ΔE, colorfulness, saturation matching
-       datasets        a name or folder → decoded once → DataLoaders of (L, ab)
+       datasets        a name or folder → decoded once, or a stream → DataLoaders of (L, ab)
        plots           grids, curves, bars, GIFs
     2  generators      fastai's DynamicUnet around an encoder, U-Nets without one: L → ab
        callbacks       Precision, Adversarial, CycleConsistency, FeatureLoss, EMA

@@ -25,6 +25,7 @@ _NOT_WRITABLE |= {errno.ENOTDIR, errno.EPERM, errno.EROFS}
 _LONGEST = 255  # bytes of a name on most disks
 _NEARLY_NOTHING = 2**20  # bytes free on a disk that was full before the next write
 _PART = re.compile(r"\..*\.[0-9a-f]{16}\.part(\.[^.]*)?", re.DOTALL)
+_END = 4096  # bytes
 _STALE = 24 * 60 * 60  # seconds without a change after which nobody is writing a part any more
 
 
@@ -137,6 +138,17 @@ def file_hash(path: Path | str, algorithm: str = "sha256") -> str:
     """The hexadecimal hash of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def ends(path: Path | str) -> tuple[int | None, bytes]:
+    """A file's size, its first and its last 4 KiB; None and b"" if it cannot be read."""
+    size, found = None, b""
+    with suppress(OSError), open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        found = file.read(_END)
+        file.seek(max(_END, size - _END))
+        found += file.read(_END)
+    return size, found
 
 
 def shown(path: Path | str) -> str:

@@ -33,8 +33,12 @@ SCHEMA = 2
 class Images(Options):
     """The images that are trained on."""
 
-    data: str = option("cifar10", "Data set name or folder of images.", role="data")
-    limit: int | None = option(None, "Maximum number of training images.", least=1, none="all")
+    data: str = option("cifar10",
+        "Data set name, folder of images, or a stream: hf:NAME or shards-{000..099}.tar.",
+        role="data")
+    limit: int | None = option(None,
+        "Maximum number of training images; of a stream: the images of an epoch.", least=1,
+        none="all")
     batch_size: int = option(16, "Batch size.", unit="images", least=1)
     augmentation: str = option("flip+crop",
         "Data augmentation: none, or flip, crop, zoom and aging joined by +.")
@@ -273,8 +277,9 @@ class GanFinetune(
     model: Path | None = option(
         None, "Pretrain run, model file or hf:USER/NAME.", role="file", positional=True
     )
-    data: str | None = option(None, "Data set name or folder of images.", none="the pretrain run's",
-        role="data")
+    data: str | None = option(None,
+        "Data set name, folder of images, or a stream: hf:NAME or shards-{000..099}.tar.",
+        none="the pretrain run's", role="data")
     d_epochs: int = option(0, "Epochs before these that train the discriminator alone.", least=0)
     patience: int | None = option(None,
         "Early stopping: epochs without improvement on the validation images; keeps the best.",
@@ -308,6 +313,8 @@ class TrainGenerator(
 
 
 @training(
+    data=("cifar10", {"help": "Data set name or folder of images."}),
+    limit=(None, {"help": "Maximum number of training images."}),
     batch_size=1,
     epochs=200,
     lr=(2e-4, {"help": "Learning rate of all four networks."}),
@@ -328,6 +335,7 @@ class TrainCycleGAN(Training, Betas, Schedule, Discriminator, RandomGenerator, D
 
 @training(
     data=("cifar10", {"help": "Data set or folder with one subfolder per class."}),
+    limit=(None, {"help": "Maximum number of training images."}),
     batch_size=128,
     weight_decay=(5e-3, {"help": "Weight decay, decoupled."}),
 )

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ VERSION = 1  # raise it when what is stored for the same files changes
 RESIZING = "lanczos, shorter side, centre crop"
 CHUNK = 512  # files decoded ahead
 TINY = 8  # pixels: below this a picture has no content to learn from
+Decoded = np.ndarray | str
+_DRAFTED = 2  # a draft's shorter side is at least so many times the size it is then resized to
 _log = logging.getLogger(__name__)
 
 
@@ -98,10 +101,15 @@ def warn_skipped(*parts: Cached) -> None:
         (why, file) for part in parts for why, files in part.skipped.items() for file in files
     ]
     if skipped:
-        counts = Counter(reason for reason, _ in skipped).most_common()
-        what = ", ".join(f"{count} {reason}" for reason, count in counts)
-        out_of = f"{len(skipped)} of {len(skipped) + sum(len(part.files) for part in parts)}"
-        _log.warning(f"left out {out_of} images: {what} (such as {skipped[0][1]})")
+        counts = Counter(reason for reason, _ in skipped)
+        warn_left_out(counts, sum(len(part.files) for part in parts), skipped[0][1])
+
+
+def warn_left_out(reasons: Counter[str], used: int, such_as: str) -> None:
+    """Logs one warning: how many images were left out for which reasons, how many were not."""
+    what = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    count = reasons.total()
+    _log.warning(f"left out {count} of {count + used} images: {what} (such as {such_as})")
 
 
 def _entry(path: Path, size: int) -> dict | None:
@@ -140,22 +148,38 @@ def _build(files, size, wanted, skip_colorless, path: Path) -> None:
 
 
 def _decode(file: Path, size: int, skip_colorless: bool) -> bytes | str:
-    """A file's pixels, or the reason why it is left out."""
     if not os.path.isfile(file):
         return "broken"  # opening a pipe would wait for ever
+    found = decode(file, size, skip_colorless)
+    return found if isinstance(found, str) else found.tobytes()
+
+
+def decode(source: Path | BytesIO, size: int, skip_colorless: bool, draft: bool = False) -> Decoded:
+    """A picture's pixels, (size, size, 3) uint8, or the reason why it is left out.
+
+    source: a file's path or its bytes; skip_colorless: whether a grey one is left out. draft: of a
+    large JPEG only as many pixels are computed as the size needs, several times as fast; they
+    differ by a rounding from those of the whole picture.
+    """
     try:
-        with Image.open(file) as image:
+        with Image.open(source) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 return "huge"
             if min(image.size) < TINY:
                 return "tiny"
             if image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16"):
                 return "grey"
-        pixels = np.asarray(fit_square(read_rgb(file), size))
+            if draft and image.format == "JPEG" and min(image.size) >= 2 * _DRAFTED * size:
+                scale = _DRAFTED * size / min(image.size)
+                image.draft(None, tuple(math.ceil(side * scale) for side in image.size))
+                rgb = read_rgb(image)
+            else:
+                rgb = read_rgb(source)
+        pixels = np.asarray(fit_square(rgb, size))
     except Image.DecompressionBombError:  # twice the limit above
         return "huge"
     except Exception:  # PIL's readers raise nearly every kind for broken bytes
         return "broken"
     if skip_colorless and (pixels == pixels[..., :1]).all():
         return "grey"
-    return pixels.tobytes()
+    return pixels

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +20,16 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, pad
 
 from colourgan import color
-from colourgan.datasets.cache import Cached, cached_images, fit_square, warn_skipped
-from colourgan.datasets.sources import dataset_root
+from colourgan.datasets.cache import (
+    Cached,
+    cached_images,
+    fit_square,
+    warn_left_out,
+    warn_skipped,
+)
+from colourgan.datasets.shards import open_parts
+from colourgan.datasets.sources import dataset_root, is_stream
+from colourgan.datasets.streams import Stream, decoded, first_images
 from colourgan.errors import UsageError
 from colourgan.images import list_images, read_rgb
 
@@ -215,6 +224,10 @@ class CachedDL(TfmdDL):
 
         return super().show_results(b, out, **kwargs)
 
+    def same_images(self) -> dict:
+        """Arguments for `new`: of a loader that takes the same images, with another `dataset`."""
+        return {"images": self.images}
+
     def create_batches(self, samps: Iterable[int]) -> Iterator:
         if self.images is None:
             yield from super().create_batches(samps)
@@ -228,6 +241,41 @@ class CachedDL(TfmdDL):
             yield rgb if self.labels is None else (rgb, TensorCategory(self.labels[rows]))
 
 
+class StreamedDL(CachedDL):
+    """A CachedDL that takes its images from a `Stream`, whose state it saves and loads.
+
+    n: images that this process takes an epoch. A loader derived from this one (get_preds) reads the
+    next epoch without moving the stream, one with other items (test_dl) opens them instead.
+    """
+
+    def __init__(self, dataset=None, stream: Stream | None = None, **kwargs):
+        self.stream = stream
+        super().__init__(dataset, **kwargs)
+
+    def get_idxs(self) -> range:
+        return range(self.n)  # a list of them would grow with the stream
+
+    def create_batches(self, samps: Iterable[int]) -> Iterator:
+        if self.stream is None:
+            yield from super().create_batches(samps)
+            return
+        for images in chunked(self.stream.epoch(), self.bs, self.drop_last):
+            yield TensorImage(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
+
+    def same_images(self) -> dict:
+        return {"cls": type(self), "stream": self.stream and self.stream.afresh(), "n": self.n}
+
+    def new(self, dataset=None, cls=None, **kwargs):
+        more = self.same_images() if dataset is None else {"cls": type(self)}
+        return super().new(dataset, **(more | ({"cls": cls} if cls else {}) | kwargs))
+
+    def state_dict(self) -> dict:
+        return self.stream.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        self.stream.load_state_dict(state)
+
+
 def color_dataloaders(
     data: str | Path,
     size: int = 64,
@@ -236,22 +284,30 @@ def color_dataloaders(
     augmentation: str = "flip+crop",
     device: str | torch.device = "cpu",
     data_dir: Path | None = None,
+    seed: int = 0,
+    rank: int = 0,
+    world: int = 1,
 ) -> DataLoaders:
     """fastai DataLoaders of (L, ab) batches: training images augmented, validation images not.
 
-    data: a name of DATASETS or a folder; size: side of the square images in pixels; limit: training
-    images (and at most as many for validation; None: all); L: (N, 1, size, size), ab: (N, 2, size,
-    size), in the networks' units (see `colourgan.color`).
+    data: a name of DATASETS, a folder or a stream (see `open_parts`); size: side of the square
+    images in pixels; limit: training images (and at most as many for validation; None: all); L:
+    (N, 1, size, size), ab: (N, 2, size, size), in the networks' units (see `colourgan.color`).
+    Of a stream, `limit` is images an epoch, the next epoch goes on with those that follow; seed: of
+    its order; rank, world: the number of this process and how many share each epoch's images.
     Raises UsageError for an unknown name, an empty folder or fewer than 2 training images.
     """
     tfms = [Augment(augmentation), ToLab()]
     if "aging" in augmentations(augmentation):
         tfms.append(Aging())
-    train, valid = cached_parts(data, size, batch_size, limit, data_dir)
-    loaders = (
-        cached_loader(part, size, batch_size, tfms, device, training=part is train)
-        for part in (train, valid)
-    )
+    if is_stream(data):
+        loaders = streamed_loaders(data, size, batch_size, limit, tfms, device, seed, rank, world)
+    else:
+        train, valid = cached_parts(data, size, batch_size, limit, data_dir)
+        loaders = (
+            cached_loader(part, size, batch_size, tfms, device, training=part is train)
+            for part in (train, valid)
+        )
     dls = DataLoaders(*loaders, device=torch.device(device))
     dls.size = size  # the generator is built for it
     return dls
@@ -339,12 +395,7 @@ def cached_parts(
     data: str | Path, size: int, batch_size: int, limit: int | None, data_dir: Path | None
 ) -> tuple[Cached, Cached]:
     """The decoded training and validation images of a data set. Raises UsageError."""
-    if batch_size < 1:
-        raise UsageError(f"batch size {batch_size} is too small: at least 1 is needed")
-    if size < 1:
-        raise UsageError(f"size {size} is too small: at least 1 pixel is needed")
-    if limit is not None and limit < 2:
-        raise UsageError(f"a limit of {limit} training images is too few: at least 2 are needed")
+    _check_numbers(size, batch_size, limit)
     parts = training_parts(dataset_root(str(data), data_dir))
     if not parts.train:
         raise UsageError(f"{data} has too few images: at least 3 are needed to train and validate")
@@ -353,6 +404,15 @@ def cached_parts(
     if len(train.files) < 2:
         raise UsageError(f"{data} has one usable training image: at least 2 are needed")
     return train, valid
+
+
+def _check_numbers(size: int, batch_size: int, limit: int | None) -> None:
+    if batch_size < 1:
+        raise UsageError(f"batch size {batch_size} is too small: at least 1 is needed")
+    if size < 1:
+        raise UsageError(f"size {size} is too small: at least 1 pixel is needed")
+    if limit is not None and limit < 2:
+        raise UsageError(f"a limit of {limit} training images is too few: at least 2 are needed")
 
 
 def cached_loader(
@@ -377,3 +437,61 @@ def cached_loader(
 def fits(size: int, free: int) -> bool:
     """Whether images of so many bytes may stay on a GPU that has so many left for all."""
     return size <= RESIDENT * free
+
+
+def streamed_loaders(
+    data: str | Path, size: int, batch_size: int, limit: int | None, tfms: list,
+    device: str | torch.device, seed: int = 0, rank: int = 0, world: int = 1,
+) -> tuple[StreamedDL, CachedDL]:  # fmt: skip
+    """Loaders of a stream's training images, which come when asked for, and validation images.
+
+    The latter, VALID_MOST and `limit` at most, stay in memory. They are the first of the validation
+    part; without one a tenth of the stream, its first images, which are never trained on:
+    VALID_MOST of a stream of unknown length that has more. Raises UsageError for such a stream
+    without a limit, and for too few images.
+    """
+    _check_numbers(size, batch_size, limit)
+    parts, held, length = open_parts(data), {}, None
+    if parts.valid is not None:
+        samples, _ = first_images(parts.valid, min(VALID_MOST, limit or VALID_MOST))
+        length = parts.train.length
+    else:
+        total = parts.train.length
+        if total is None:
+            first, _ = first_images(parts.train, VALID_MOST + 1)
+            total = found if (found := sum(1 for _ in first)) <= VALID_MOST else None
+        share = VALID_MOST
+        if total is not None:
+            share = min(VALID_MOST, max(1, int(total * VALID_SHARE)))
+            length = total - share
+        samples, held = first_images(parts.train, share)
+    if length is None and limit is None:
+        raise UsageError(
+            f"{data} does not say how many images it has: add --limit, the images of an epoch"
+        )
+    count = min(each for each in (length, limit) if each is not None)
+    if count // world < 2:
+        raise UsageError(f"{data} has {count} training images: at least 2 are needed")
+    images, reasons, such_as = [], Counter(), ""
+    for place, image in decoded(samples, size):
+        if isinstance(image, str):
+            reasons[image] += 1
+            such_as = such_as or place
+        elif limit is None or len(images) < limit:
+            images.append(image)
+    if not images:
+        raise UsageError(f"{data} has no usable color image to validate on")
+    if reasons:
+        warn_left_out(reasons, len(images), such_as)
+    valid = cached_loader(
+        Cached(np.stack(images), images, {}), size, batch_size, tfms, device, training=False
+    )
+    stream = Stream(parts.train, held, size, count, seed, rank, world)
+    bs = min(batch_size, stream.share)
+    items = Pictures(images[:1], OpenRGB(size), split_idx=0)  # fastai looks at an item
+    train = StreamedDL(
+        items, stream, n=stream.share, bs=bs, num_workers=0,
+        drop_last=stream.share > bs and stream.share % bs == 1, after_batch=tfms,
+        device=torch.device(device),
+    )  # fmt: skip
+    return train, valid

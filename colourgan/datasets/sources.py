@@ -8,11 +8,9 @@ whole; later calls find it and need no network.
 import hashlib
 import json
 import math
-import os
 import re
 import zipfile
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +18,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from colourgan.datasets.sample import build_sample
+from colourgan.datasets.shards import names_stream, open_parts
 from colourgan.download import download, unpack_tar
 from colourgan.errors import RunError, UsageError
-from colourgan.files import file_hash, remove, replacing
+from colourgan.files import ends, file_hash, remove, replacing
 from colourgan.images import list_images
 from colourgan.registry import Registry
 
@@ -51,7 +50,6 @@ SIZES = dict.fromkeys(("landscape-pictures", "places365", "coco-sample"), 256)
 SIZES |= {"cifar10": 32, "stl10": 96}  # the others, and folders: 64
 STL10_SHAPE = (3, 96, 96)  # channels, columns, rows
 TINY_IMAGENET_IMAGES = 110_000  # 200 classes × (500 in train, 50 in val)
-_END = 4096  # bytes
 
 
 def dataset_root(name_or_path: str | Path, data_dir: Path | str | None = None) -> Path:
@@ -61,6 +59,11 @@ def dataset_root(name_or_path: str | Path, data_dir: Path | str | None = None) -
     folder of the same name; "./cifar10" is the folder. Raises UsageError for neither, RunError if
     the data set cannot be prepared.
     """
+    if is_stream(name_or_path):
+        raise UsageError(
+            f"{name_or_path} is streamed, which only pretrain, gan-finetune and train-generator "
+            "can do: name a data set or a folder of images"
+        )
     if (folder := _folder(name_or_path)) is not None:
         return folder
     data_dir = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
@@ -74,9 +77,12 @@ def fingerprint(data: str | Path) -> str:
     (see `list_images`), their sizes, and the first and last 4 KiB of their bytes; of an unreadable
     one the path alone counts. Where there is a folder train/, only its images and those of valid/
     count: test images may come and go, nothing is trained with them. A change further inside a
-    file that keeps its size goes unnoticed, as do files that are no images.
+    file that keeps its size goes unnoticed, as do files that are no images. Of a stream (see
+    `open_parts`) it is that of the shards or files, and of the commit on the Hub.
     Raises UsageError for neither a name nor a folder, and for a folder without images.
     """
+    if is_stream(data):
+        return open_parts(data).identity
     if (folder := _folder(data)) is None:
         return str(data)
     found = hashlib.sha256()
@@ -86,14 +92,14 @@ def fingerprint(data: str | Path) -> str:
     files = [file for part in parts for file in list_images(part, warn=False)]
     images = {file.relative_to(folder).as_posix(): file for file in files}
     for name, file in sorted(images.items()):
-        size, ends = None, b""
-        with suppress(OSError), open(file, "rb", buffering=0) as opened:
-            size = os.fstat(opened.fileno()).st_size
-            ends = opened.read(_END)
-            opened.seek(max(_END, size - _END))
-            ends += opened.read(_END)
-        found.update(json.dumps([name, size]).encode() + ends)
+        size, first_and_last = ends(file)
+        found.update(json.dumps([name, size]).encode() + first_and_last)
     return found.hexdigest()[:16]
+
+
+def is_stream(data: str | Path) -> bool:
+    """Whether `data` names images that are streamed rather than decoded once, see `open_parts`."""
+    return str(data) not in DATASETS and names_stream(data)
 
 
 def _folder(data: str | Path) -> Path | None:

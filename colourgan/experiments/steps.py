@@ -7,15 +7,27 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from colourgan.datasets import fingerprint
+from colourgan.datasets import fingerprint, is_stream
+from colourgan.errors import UsageError
 from colourgan.learners import contents
 from colourgan.learners.encoder import WEIGHTS
 from colourgan.trainings import GanFinetune, TrainEncoder, Training, identity
 
 _HASH_DIGITS = 12
 
-content_of_folder = cache(fingerprint)
-"""With thousands of images it takes a second; an experiment begins by `cache_clear`."""
+
+@cache
+def content_of_folder(data: str) -> str:
+    """The `fingerprint` of a folder, cached: an experiment begins by `cache_clear`.
+
+    Raises UsageError for a stream, on which nothing could be measured.
+    """
+    if is_stream(data):
+        raise UsageError(
+            f"{data} is streamed and has no test images to measure models on: name a data set or a "
+            "folder of images"
+        )
+    return fingerprint(data)
 
 
 class Decoding(NamedTuple):

@@ -29,7 +29,7 @@ def count_colors(classes: ColorClasses, dls: DataLoaders, rebalancing: float) ->
         raise UsageError(f"rebalancing {rebalancing} is not between 0 and 1")
     dataset = copy(dls.train.dataset)
     dataset.split_idx = 1  # by which fastai knows not to augment
-    batches = dls.valid.new(dataset, images=getattr(dls.train, "images", None), bs=64)
+    batches = dls.valid.new(dataset, bs=64, **dls.train.same_images())
     counts = sum(bin_counts(ab) for _, ab in islice(batches, -(-COUNTED // 64)))
     classes.prior.copy_(counts / counts.sum())
     classes.rebalancing.fill_(rebalancing)

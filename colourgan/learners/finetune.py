@@ -48,7 +48,7 @@ def gan_finetune(training: GanFinetune, cbs: list[Callback]) -> Path:
     size = generator.arguments["size"]
     adversarial = against(DISCRIMINATORS[t.discriminator](size, t.d_norm, t.d_width), t)
     dls = color_dataloaders(data=t.data, size=size, batch_size=t.batch_size, limit=t.limit,
-        augmentation=t.augmentation, device=device, data_dir=t.data_dir)  # fmt: skip
+        augmentation=t.augmentation, device=device, data_dir=t.data_dir, seed=t.seed)  # fmt: skip
     adam = partial(FusedAdam, mom=t.beta1, sqr_mom=t.beta2, eps=1e-8, wd=t.weight_decay)
     learn = generator_learner(
         dls, generator, adam, t.lr, t.precision, reconstruction=t.reconstruction

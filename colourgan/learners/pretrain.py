@@ -63,7 +63,7 @@ def pretrain(training: Pretrain, cbs: list[Callback]) -> Path:
     ]
     device = begin(t)
     dls = color_dataloaders(
-        t.data, t.size, t.batch_size, t.limit, t.augmentation, device, t.data_dir
+        t.data, t.size, t.batch_size, t.limit, t.augmentation, device, t.data_dir, t.seed
     )
     adam = partial(FusedAdam, sqr_mom=t.beta2, eps=t.eps)
     shared = {"lr": t.lr, "precision": t.precision, "reconstruction": t.reconstruction}

@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import random
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -262,7 +263,7 @@ def is_unused(path: Path) -> bool:
 
 def new_folder(name: str) -> Path:
     """runs/NAME, or runs/NAME-2, -3, … if that is taken."""
-    name = name.replace(":", "-")
+    name = re.sub(r"-*[:{},]+-*", "-", name.removesuffix(".tar")).rstrip("-")
     paths = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in itertools.count(1))
     return next(path for path in paths if not path.exists())
 

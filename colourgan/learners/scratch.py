@@ -42,7 +42,7 @@ def train_generator(training: TrainGenerator, cbs: list[Callback]) -> Path:
     if t.ema:
         stateful["ema"] = EMA(t.ema)
     dls = color_dataloaders(
-        t.data, t.size, t.batch_size, t.limit, t.augmentation, device, t.data_dir
+        t.data, t.size, t.batch_size, t.limit, t.augmentation, device, t.data_dir, t.seed
     )
     learn = generator_learner(
         dls, generator.to(device), _published_adam(t), t.lr, t.precision,

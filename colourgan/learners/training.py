@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from colourgan import plots
 from colourgan.callbacks import Adversarial, TrainingCallback, Watch
+from colourgan.datasets import StreamedDL
 from colourgan.errors import UsageError
 from colourgan.learners.runs import Run, set_random_state
 from colourgan.schedules import SCHEDULES
@@ -165,6 +166,8 @@ def train(
         )
     stateful = {"precision": learn.precision, **(stateful or {})}
     learn.recorder.smooth_loss = SmoothLoss()
+    if isinstance(learn.dls.train, StreamedDL):
+        stateful["stream"] = learn.dls.train
     if learn.opt is None:
         learn.create_opt()
     done = 0
