@@ -21,7 +21,7 @@ from colourgan.errors import UsageError
 from colourgan.files import replacing
 from colourgan.images import read_rgb
 
-VERSION = 1  # raise it when what is stored for the same files changes
+VERSION = 2  # raise it when what is stored for the same files changes
 RESIZING = "lanczos, shorter side, centre crop"
 CHUNK = 512  # files decoded ahead
 TINY = 8  # pixels: below this a picture has no content to learn from
@@ -154,12 +154,12 @@ def _decode(file: Path, size: int, skip_colorless: bool) -> bytes | str:
     return found if isinstance(found, str) else found.tobytes()
 
 
-def decode(source: Path | BytesIO, size: int, skip_colorless: bool, draft: bool = False) -> Decoded:
+def decode(source: Path | BytesIO, size: int, skip_colorless: bool) -> Decoded:
     """A picture's pixels, (size, size, 3) uint8, or the reason why it is left out.
 
-    source: a file's path or its bytes; skip_colorless: whether a grey one is left out. draft: of a
-    large JPEG only as many pixels are computed as the size needs, several times as fast; they
-    differ by a rounding from those of the whole picture.
+    source: a file's path or its bytes; skip_colorless: whether a grey one is left out. Of a large
+    JPEG only as many pixels are computed as the size needs, several times as fast; they differ by
+    a rounding from those of the whole picture.
     """
     try:
         with Image.open(source) as image:
@@ -169,7 +169,7 @@ def decode(source: Path | BytesIO, size: int, skip_colorless: bool, draft: bool 
                 return "tiny"
             if image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16"):
                 return "grey"
-            if draft and image.format == "JPEG" and min(image.size) >= 2 * _DRAFTED * size:
+            if image.format == "JPEG" and min(image.size) >= 2 * _DRAFTED * size:
                 scale = _DRAFTED * size / min(image.size)
                 image.draft(None, tuple(math.ceil(side * scale) for side in image.size))
                 rgb = read_rgb(image)

@@ -267,7 +267,7 @@ class Decoder:
         self.size = size
 
     def __getitem__(self, image: bytes) -> Decoded:
-        return decode(BytesIO(image), self.size, skip_colorless=True, draft=True)
+        return decode(BytesIO(image), self.size, skip_colorless=True)
 
 
 class _Once:
