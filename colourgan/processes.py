@@ -11,6 +11,7 @@ does not support torch.autograd.grad, which a gradient penalty uses. A GAN here 
 passes a step, freezes its discriminator for the generator's step and an encoder for some epochs.
 """
 
+import atexit
 import os
 import sys
 import threading
@@ -46,6 +47,18 @@ def launched() -> int:
     return int(os.environ["WORLD_SIZE"]) if known else 1
 
 
+def check_launcher() -> None:
+    """Raises UsageError where `accelerate launch` was to start several processes and started one.
+
+    It does so without several GPUs, and says nothing.
+    """
+    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "RANK" not in os.environ:
+        raise UsageError(
+            "accelerate launch started one process, as it does on CPUs and on a single GPU: use "
+            "torchrun --nproc-per-node 2 -m colourgan … or accelerate launch --multi_gpu"
+        )
+
+
 def launched_rank(local: bool = False) -> int:
     """Which of them this one is, from 0; local: which of those on its machine."""
     if launched() == 1:
@@ -65,39 +78,46 @@ def rank() -> int:
 
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """In the block the launched processes form a group; of one process it does nothing.
+    """In the block the launched processes train together; of one process it does nothing.
 
     device: as a training's; each process takes one GPU of its machine. The error that a process
-    meets because another one ended is a RunError here. Raises UsageError if there are not as many
-    GPUs, RunError if not all processes come together.
+    meets because another one has ended is a RunError here. Raises UsageError if there are not as
+    many GPUs, RunError if not all processes come together.
     """
-    if launched() == 1 or _joined():
+    if launched() == 1:
         yield
         return
-    import torch
-
-    backend = _backend(device)
+    if not _joined():
+        _join(device)
+    watch = Watch()
     try:
-        store, number, count = next(_dist().rendezvous("env://", timeout=MEET))
-        _dist().init_process_group(
-            backend, store=store, rank=number, world_size=count, timeout=WAIT
-        )
-        watch = Watch(number, count)
+        yield
+        total([0.0])  # the others may still need what the first process holds
+    except RuntimeError as error:
+        atexit.unregister(_part)  # which would wait for the others
+        if isinstance(error, RunError) or not _of_a_peer(error):
+            raise
+        raise RunError(_ended.format(world())) from error
+    finally:
+        watch.stop()
+
+
+def _join(device: str) -> None:
+    """Forms the group, which lasts as long as the process: one script may train several times."""
+    dist, backend = _dist(), _backend(device)
+    try:
+        store, number, count = next(dist.rendezvous("env://", timeout=MEET))
+        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=WAIT)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         line = (str(error).splitlines() or [""])[0]
         raise RunError(f"the {launched()} processes did not meet at {where}: {line}") from error
-    try:
-        yield
-        torch.distributed.barrier()  # the first one may hold the store that the others beat in
-    except RuntimeError as error:
-        if isinstance(error, RunError) or not _of_a_peer(error):
-            raise
-        raise RunError(_ended.format(count)) from error
-    finally:
-        watch.stop()
-        with suppress(RuntimeError):
-            _dist().destroy_process_group()
+    atexit.register(_part)
+
+
+def _part() -> None:
+    with suppress(RuntimeError):
+        _dist().destroy_process_group()
 
 
 def _backend(device: str) -> str:
@@ -131,33 +151,32 @@ class Watch:
     gone, for NCCL, whose waiting ends with the timeout, and for a process that waits for nothing.
     """
 
-    def __init__(self, number: int, count: int):
+    def __init__(self):
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         # A connection of its own: that of the group is locked while it waits.
         self.store = _dist().TCPStore(address, port, is_master=False, timeout=MEET)
-        self.number, self.count, self.ended = number, count, threading.Event()
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.store.set(f"alive-{number}", "0")
-        self.store.wait([f"alive-{other}" for other in range(count)])
+        self.key, self.others = f"alive-{rank()}", [f"alive-{other}" for other in range(world())]
+        self.store.set(self.key, str(time.time()))
+        self.store.wait(self.others)
         self.store.set_timeout(timedelta(seconds=SILENCE))
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def stop(self) -> None:
         self.ended.set()
+        self.thread.join(BEAT)
 
     def _run(self) -> None:
-        seen = {other: ("", time.monotonic()) for other in range(self.count)}
-        beats = 0
+        seen = {other: (b"", time.monotonic()) for other in self.others}
         while not self.ended.wait(BEAT):
-            beats += 1
             try:
-                self.store.set(f"alive-{self.number}", str(beats))
-                values = {other: self.store.get(f"alive-{other}") for other in seen}
-            except RuntimeError:  # the process that holds the store is gone
-                values = {}
-                if self.ended.wait(2 * BEAT):
-                    return
-                self._leave()
+                self.store.set(self.key, str(time.time()))
+                values = {other: self.store.get(other) for other in self.others}
+            except RuntimeError:  # the process that holds the store has ended
+                if not self.ended.wait(2 * BEAT):
+                    self._leave()
+                return
             now = time.monotonic()
             for other, value in values.items():
                 if value != seen[other][0]:
@@ -166,7 +185,7 @@ class Watch:
                     self._leave()
 
     def _leave(self) -> None:
-        print(f"colourgan: {_ended.format(self.count)}", file=sys.stderr, flush=True)
+        print(f"colourgan: {_ended.format(world())}", file=sys.stderr, flush=True)
         os._exit(1)  # the main thread may be waiting in a library for what never comes
 
 

@@ -85,6 +85,7 @@ def check_processes(training: Training) -> None:
     """Raises UsageError if as many processes as were launched cannot train this together."""
     count, images = processes.launched(), training.batch_size
     if count == 1:
+        processes.check_launcher()
         return
     if not training.distributed:
         raise UsageError(f"{training.command} trains in one process, not in {count}")
