@@ -13,15 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 from fastai.callback.core import Callback
+from timm.layers import BatchNormAct2d
 from tiny_ranks import Ranks, command, free_port, together
 from tiny_runs import (
     make_data,
     options,
     undrawn,  # noqa: F401
 )
+from torch import nn
 
 from colourgan import processes
-from colourgan.callbacks.distributed import networks
+from colourgan.callbacks.distributed import networks, synchronize_batch_norm
 from colourgan.datasets import color_dataloaders
 from colourgan.errors import Diverged, UsageError
 from colourgan.files import file_hash
@@ -260,7 +262,7 @@ def test_processes_average_take_turns_and_share_errors(tmp_path, monkeypatch):
 
 
 def impatient(*arguments):
-    processes.BEAT, processes.SILENCE = 0.2, 2.0
+    processes.BEAT, processes.SILENCE = 0.2, 5.0
     command(*arguments)
 
 
@@ -286,7 +288,7 @@ def killing(data, folder, number, how, call=command):
 @pytest.mark.parametrize("number", [0, 1], ids=["first", "second"])
 def test_where_one_process_is_killed_the_other_ends(number, data, tmp_path):
     seconds, code, said = killing(data, tmp_path, number, signal.SIGKILL)
-    assert seconds < 30 and code == 1
+    assert seconds < 60 and code == 1
     (line,) = said
     assert "another of the 2 processes has ended" in line and "--resume" in line
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
@@ -295,7 +297,7 @@ def test_where_one_process_is_killed_the_other_ends(number, data, tmp_path):
 
 def test_where_one_process_hangs_the_other_ends(data, tmp_path):
     seconds, code, said = killing(data, tmp_path, 1, signal.SIGSTOP, impatient)
-    assert seconds < 30 and code == 1 and len(said) == 1 and "does not answer" in said[0]
+    assert seconds < 60 and code == 1 and len(said) == 1 and "does not answer" in said[0]
 
 
 # What cannot be
@@ -344,3 +346,15 @@ def test_accelerate_launches_it(data, tmp_path):
     assert done.returncode == 0, done.stderr
     assert read_config(tmp_path / "run")["processes"] == 2
     assert done.stderr.count("epoch 1/1:") == done.stderr.count("\nrun: ") == 1
+
+
+def test_synchronized_batch_norm_keeps_hooks_and_activations():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), BatchNormAct2d(4)).eval()
+    L, seen = torch.randn(2, 1, 8, 8), []
+    network[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    before, names = network(L), list(network.state_dict())
+    synchronize_batch_norm(network)
+    assert torch.equal(network(L), before) and len(seen) == 2 and before.min() == 0
+    assert list(network.state_dict()) == names
+    assert all(isinstance(module, nn.SyncBatchNorm) for module in network[1:])

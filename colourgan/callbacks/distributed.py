@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+from fastai.learner import Learner
+from timm.layers import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -19,8 +21,9 @@ class Distributed(TrainingCallback):
     `GANCallback`. Metrics and losses of validation are means over all images.
 
     fastai's own DistributedTrainer is not used: during `fit` it puts a wrapper in the place of
-    `learn.model`, whose attributes and names of weights are other ones, wraps anew at every `fit`,
-    and its loader works on GPUs only. Source for SyncBatchNorm: torch.nn.SyncBatchNorm.
+    `learn.model`, which `processes` says the trouble of, wraps anew at every `fit`, and its loader
+    needs a GPU. All processes have to take the same steps: whatever ends a batch or a training
+    early has to be agreed on.
     """
 
     # After an accumulation of gradients has cancelled the step, before Precision looks at them.
@@ -53,7 +56,7 @@ class Distributed(TrainingCallback):
                 metric.total, metric.count = processes.total([float(metric.total), metric.count])
 
 
-def networks(learn) -> list[nn.Module]:
+def networks(learn: Learner) -> list[nn.Module]:
     """The generator and the networks of the learner's callbacks."""
     parts = (getattr(cb, name) for cb in learn.cbs for name in getattr(cb, "saved", ()))
     return [learn.model, *(part for part in parts if isinstance(part, nn.Module))]
@@ -66,13 +69,26 @@ def running_statistics(modules: Iterable[nn.Module]) -> Iterator[Tensor]:
             yield from (module.running_mean, module.running_var)
 
 
-def begin_alike(learn) -> None:
-    """Gives all processes the first one's weights and order of images, and this callback."""
+def synchronize_batch_norm(network: nn.Module) -> None:
+    """Lets batch norms take their statistics from the images of all processes, on GPUs.
+
+    In place, as hooks (those of a U-Net's skip connections) are on the modules that are there; a
+    layer of timm that is batch norm and activation in one stays both.
+    """
+    kinds = dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d), nn.SyncBatchNorm)
+    kinds[BatchNormAct2d] = SyncBatchNormAct
+    for module in network.modules():
+        if kind := kinds.get(type(module)):
+            module.__class__, module.process_group = kind, None  # None: all processes
+
+
+def begin_alike(learn: Learner) -> None:
+    """Gives all processes the first one's weights and order of images, and Distributed."""
     if processes.world() == 1:
         return
     for network in networks(learn):
         if learn.dls.device.type == "cuda":
-            nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            synchronize_batch_norm(network)
         processes.copy_from_first(network.state_dict().values())
     for loader in learn.dls.loaders:
         loader.rng.setstate(processes.share(loader.rng.getstate()))
