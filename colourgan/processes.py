@@ -34,7 +34,7 @@ MEET = timedelta(minutes=10)  # for all processes to have started
 WAIT = timedelta(hours=12)
 BEAT = 2.0  # seconds between two signs of life
 SILENCE = 45.0  # seconds without one after which a process counts as ended
-_ended = (
+_ENDED = (
     "another of the {} processes has ended or does not answer: look for what it said; the run "
     "keeps its last whole epoch, add --resume to go on"
 )
@@ -97,16 +97,18 @@ def joined(device: str) -> Iterator[None]:
         atexit.unregister(_part)  # which would wait for the others
         if isinstance(error, RunError) or not _of_a_peer(error):
             raise
-        raise RunError(_ended.format(world())) from error
+        raise RunError(_ENDED.format(world())) from error
     finally:
         watch.stop()
 
 
 def _join(device: str) -> None:
     """Forms the group, which lasts as long as the process: one script may train several times."""
+    from torch.distributed.rendezvous import rendezvous
+
     dist, backend = _dist(), _backend(device)
     try:
-        store, number, count = next(dist.rendezvous("env://", timeout=MEET))
+        store, number, count = next(rendezvous("env://", timeout=MEET))
         dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=WAIT)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
@@ -185,7 +187,7 @@ class Watch:
                     self._leave()
 
     def _leave(self) -> None:
-        print(f"colourgan: {_ended.format(world())}", file=sys.stderr, flush=True)
+        print(f"colourgan: {_ENDED.format(world())}", file=sys.stderr, flush=True)
         os._exit(1)  # the main thread may be waiting in a library for what never comes
 
 
