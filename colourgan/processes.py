@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MEET = timedelta(minutes=10)  # for all processes to have started
 # For the slowest thing that the others wait for: decoding a large data set, a copy of a state. That
-# a process has ended is noticed otherwise, by its closed connection or by Watch.
+# a process has ended is noticed otherwise, by its closed connection or by Heartbeat.
 WAIT = timedelta(hours=12)
 BEAT = 2.0  # seconds between two signs of life
 SILENCE = 45.0  # seconds without one after which a process counts as ended
@@ -89,7 +89,7 @@ def joined(device: str) -> Iterator[None]:
         return
     if not _joined():
         _join(device)
-    watch = Watch()
+    heartbeat = Heartbeat()
     try:
         yield
         total([0.0])  # the others may still need what the first process holds
@@ -99,7 +99,7 @@ def joined(device: str) -> Iterator[None]:
             raise
         raise RunError(_ENDED.format(world())) from error
     finally:
-        watch.stop()
+        heartbeat.stop()
 
 
 def _join(device: str) -> None:
@@ -146,7 +146,7 @@ def _of_a_peer(error: RuntimeError) -> bool:
     return isinstance(error, _dist().DistError) or any(word in str(error) for word in words)
 
 
-class Watch:
+class Heartbeat:
     """Ends this process with one line when another of the group gives no sign of life any more.
 
     Where connections break, a waiting process learns it at once; this is for a machine that is
