@@ -20,6 +20,7 @@ from tiny_runs import (
     options,
     undrawn,  # noqa: F401
 )
+from tiny_streams import write_shards
 from torch import nn
 
 from colourgan import processes
@@ -225,10 +226,23 @@ def test_each_process_augments_by_draws_of_its_own_and_statistics_are_those_of_a
     for number in range(20):
         shutil.copy(file, file.with_name(f"copy-{number}.png"))
     given = EXACT | {"data": pictures, "augmentation": "crop", "out": tmp_path / "run"}
-    given |= {"norm": "batch", "d_norm": "batch"}
+    given |= {"norm": "batch", "d_norm": "batch", "size": 32}  # where the latter has one
     first, second = together(2, tmp_path, trained, "train-generator", given)
     assert set(first[1][0]) != set(second[1][0])
     assert first[2] == second[2]  # with the statistics of all
+
+
+def test_a_stream_is_shared_too(tmp_path):
+    data = write_shards(tmp_path / "shards", range(30))
+    given = EXACT | {"data": data, "epochs": 1, "limit": 20}
+    one = together(1, tmp_path, trained, "train-generator", given | {"out": tmp_path / "1"})
+    two = together(2, tmp_path, trained, "train-generator", given | {"out": tmp_path / "2"})
+    (alone,), (first, second) = ([images for _, images, _ in each] for each in (one, two))
+    assert [len(batch) for batch in first] == [len(batch) for batch in second] == [4, 4, 2]
+    seen = zip(chain(*first), chain(*second), strict=True)
+    assert list(chain(*seen)) == list(chain(*alone))
+    before, after = (read_history(tmp_path / name)[0] for name in "12")
+    assert after["train_loss"] == pytest.approx(before["train_loss"], rel=1e-4)
 
 
 def test_a_run_resumes_to_the_same_and_with_another_number_of_processes(data, tmp_path, caplog):

@@ -315,8 +315,8 @@ def color_dataloaders(
     device: str | torch.device = "cpu",
     data_dir: Path | None = None,
     seed: int = 0,
-    rank: int = 0,
-    world: int = 1,
+    rank: int | None = None,
+    world: int | None = None,
 ) -> DataLoaders:
     """fastai DataLoaders of (L, ab) batches: training images augmented, validation images not.
 
@@ -324,13 +324,16 @@ def color_dataloaders(
     images in pixels; limit: training images (and at most as many for validation; None: all); L:
     (N, 1, size, size), ab: (N, 2, size, size), in the networks' units (see `colourgan.color`).
     Of a stream, `limit` is images an epoch, the next epoch goes on with those that follow; seed: of
-    its order; rank, world: the number of this process and how many share each epoch's images.
+    its order; rank, world: the number of this process and how many share each epoch's images and
+    its batches, by default as they train together.
     Raises UsageError for an unknown name, an empty folder or fewer than 2 training images.
     """
     tfms = [Augment(augmentation), ToLab()]
     if "aging" in augmentations(augmentation):
         tfms.append(Aging())
     if is_stream(data):
+        rank = processes.rank() if rank is None else rank
+        world = processes.world() if world is None else world
         loaders = streamed_loaders(data, size, batch_size, limit, tfms, device, seed, rank, world)
     else:
         train, valid = cached_parts(data, size, batch_size, limit, data_dir)
@@ -519,7 +522,7 @@ def streamed_loaders(
         Cached(np.stack(images), images, {}), size, batch_size, tfms, device, training=False
     )
     stream = Stream(parts.train, held, size, count, seed, rank, world)
-    bs = min(batch_size, stream.share)
+    bs = min(max(1, batch_size // world), stream.share)
     items = Pictures(images[:1], OpenRGB(size), split_idx=0)  # fastai looks at an item
     train = StreamedDL(
         items, stream, n=stream.share, bs=bs, num_workers=0,
