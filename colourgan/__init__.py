@@ -6,6 +6,7 @@ The layers; a module imports only from lower ones:
        hub             where models are: here, or on the Hugging Face Hub
        devices         the processor that networks run on, the cores for the rest
        cluster         many machines as one, by Ray
+       processes       several processes that train one model together
        options         dataclasses of options: checks, command line, JSON
        trainings       Pretrain, GanFinetune, …: what a run is asked for, each option once
        plans           the same for a study and a recipe
@@ -26,7 +27,7 @@ The layers; a module imports only from lower ones:
        datasets        a name or folder → decoded once, or a stream → DataLoaders of (L, ab)
        plots           grids, curves, bars, GIFs
     2  generators      fastai's DynamicUnet around an encoder, U-Nets without one: L → ab
-       callbacks       Precision, Adversarial, CycleConsistency, FeatureLoss, EMA
+       callbacks       Precision, Adversarial, CycleConsistency, FeatureLoss, EMA, Distributed
        distances       two sets of pictures → how far apart networks see them
     3  models          one generator, one safe file
        exports         a generator as TorchScript, ONNX or an exported program, for other runtimes

@@ -201,9 +201,12 @@ class Place(Compute):
 
 
 class Training(Place):
-    """One run to come. command: its name on the command line."""
+    """One run to come.
 
-    command = ""
+    command: its name on the command line; distributed: whether several processes can share it.
+    """
+
+    command, distributed = "", True
 
 
 _BINS = Condition(
@@ -327,7 +330,7 @@ class TrainGenerator(
 class TrainCycleGAN(Training, Betas, Schedule, Discriminator, RandomGenerator, Data):
     """Train a generator without pairs: CycleGAN between grey and color images."""
 
-    command = "train-cyclegan"
+    command, distributed = "train-cyclegan", False
     cycle_weight: float = option(10.0, "Weight of the cycle consistency loss.", least=0)
     pool_size: int = option(50, "Image pool: earlier predictions shown to the discriminators.",
         unit="images", least=0)

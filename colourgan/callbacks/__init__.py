@@ -6,6 +6,7 @@ cycle           CycleGAN: a backward generator and two discriminators, from unpa
                 pool of earlier generated images, shown to them again
 reconstruction  training on classes of color; L1 of an ImageNet encoder's features
 ema             the running average of the generator's weights
+distributed     one training in several processes
 best            which epoch's generator is best, by validation images
 base            what all share: columns, a state to resume from, errors of one line
 
@@ -18,12 +19,13 @@ from colourgan.callbacks.adversarial import Adversarial
 from colourgan.callbacks.base import TrainingCallback, Watch, epoch_of
 from colourgan.callbacks.best import BestEpoch
 from colourgan.callbacks.cycle import CycleConsistency, ImagePool
+from colourgan.callbacks.distributed import Distributed, begin_alike
 from colourgan.callbacks.ema import EMA
 from colourgan.callbacks.precision import PRECISIONS, Precision, resolve_precision
 from colourgan.callbacks.reconstruction import ClassifyColors, FeatureLoss
 
 __all__ = [
     "EMA", "PRECISIONS", "Adversarial", "BestEpoch", "ClassifyColors", "CycleConsistency",
-    "FeatureLoss", "ImagePool", "Precision", "TrainingCallback", "Watch", "epoch_of",
-    "resolve_precision",
+    "Distributed", "FeatureLoss", "ImagePool", "Precision", "TrainingCallback", "Watch",
+    "begin_alike", "epoch_of", "resolve_precision",
 ]  # fmt: skip

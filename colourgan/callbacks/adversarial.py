@@ -16,6 +16,7 @@ from fastai.learner import ValueMetric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from colourgan import processes
 from colourgan.callbacks.base import TrainingCallback, Watch, model_device
 from colourgan.callbacks.precision import Precision, autocast_of, grad_scaler, precision_of
 from colourgan.errors import Diverged, UsageError
@@ -66,6 +67,8 @@ class GANCallback(TrainingCallback):
     def _step_discriminator(self, loss: Tensor) -> None:
         self.optimizer.zero_grad()
         self.d_scaler.scale(loss).backward()
+        groups = self.optimizer.param_groups
+        processes.average_gradients(p for group in groups for p in group["params"])
         self.d_scaler.step(self.optimizer)
         self.d_scaler.update()
 

@@ -10,6 +10,7 @@ from fastai.callback.core import Callback
 from fastai.learner import Learner, ValueMetric
 from torch import Tensor
 
+from colourgan import processes
 from colourgan.errors import Diverged, RunError, UsageError
 
 READ_EVERY = 32  # notes of losses on a GPU: reading one waits until all that was asked for is done
@@ -90,7 +91,8 @@ class Watch:
 
     def note(self, learn: Learner, **losses: Tensor) -> None:
         """Takes scalars of this batch. Raises Diverged if one that is read is not finite."""
-        noted = torch.stack([loss.detach() for loss in losses.values()])
+        # Of several processes the mean: all of them meet NaN in the same batch.
+        noted = processes.mean(torch.stack([loss.detach() for loss in losses.values()]))
         self.pending.append((learn.iter, tuple(losses), noted))
         if noted.device.type == "cpu" or len(self.pending) >= READ_EVERY:
             self.read(learn)

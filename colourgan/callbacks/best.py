@@ -8,6 +8,7 @@ from fastai.data.core import DataLoaders
 from fastai.learner import ValueMetric
 from torch import Tensor, nn
 
+from colourgan import processes
 from colourgan.callbacks.base import TrainingCallback, epoch_of
 from colourgan.errors import RunError, UsageError
 from colourgan.metrics import mean_colorfulness, saturation_match
@@ -55,11 +56,13 @@ class BestEpoch(TrainingCallback):
     def after_validate(self) -> None:
         if not self.fitting or self.finding_lr:
             return
-        pred = _predicted(self.learn.model, self.L)
-        self.epoch, self.value = epoch_of(self.learn), gain(pred, self.start, self.L, self.ab)
+        self.epoch, self.value = epoch_of(self.learn), processes.first(self._gain)
         better = self.value > self.best or (isnan(self.best) and not isnan(self.value))
         if self.epoch > self.waited and (better or not self.best_epoch):
             self.best_epoch, self.best = self.epoch, self.value
+
+    def _gain(self) -> float:
+        return gain(_predicted(self.learn.model, self.L), self.start, self.L, self.ab)
 
     def state_dict(self) -> dict:
         return {"epoch": self.epoch, "best_epoch": self.best_epoch, "best": self.best}

@@ -20,12 +20,13 @@ import typer
 
 import colourgan
 from colourgan.cli.commands import colorize, evaluate, export, list_names
-from colourgan.cli.errors import INTERRUPTED, explain
+from colourgan.cli.errors import INTERRUPTED, explain, told
 from colourgan.cli.experiments import reproduce, study
 from colourgan.cli.output import flush, show_log
 from colourgan.cli.page import serve
 from colourgan.cli.sharing import push
-from colourgan.cli.training import commands
+from colourgan.cli.training import check_alone, commands
+from colourgan.trainings import TRAININGS
 
 __all__ = ["app", "main"]
 
@@ -56,13 +57,16 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
-) -> None: ...
+) -> None:
+    if context.invoked_subcommand not in TRAININGS:
+        check_alone(context.invoked_subcommand)
 
 
 def main() -> None:
@@ -82,7 +86,8 @@ def main() -> None:
         if debug:
             traceback.print_exc()
         code, line = explain(error)
-        print(f"colourgan: {line}", file=sys.stderr)
+        if not told(error):
+            print(f"colourgan: {line}", file=sys.stderr)
     flush()
     sys.exit(code or 0)
 

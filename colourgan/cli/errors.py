@@ -2,7 +2,8 @@
 
 import typer
 
-from colourgan.errors import RunError, UsageError
+from colourgan.errors import Diverged, RunError, UsageError
+from colourgan.processes import launched_rank
 
 INTERRUPTED = 130  # what shells give for Ctrl-C
 KEPT = (
@@ -15,6 +16,16 @@ TRAINING = {
     "onnx", "onnxscript", "pandas", "pyarrow", "safetensors", "skimage", "sklearn",
     "timm", "torch", "torchvision",
 }  # fmt: skip
+
+
+def told(error: BaseException) -> bool:
+    """Whether another process meets the same error and shows it.
+
+    All of a machine meet a UsageError, all there are that a loss is NaN.
+    """
+    if isinstance(error, UsageError) or hasattr(error, "format_message"):
+        return launched_rank(local=True) > 0
+    return launched_rank() > 0 and (isinstance(error, Diverged) or hasattr(error, "told"))
 
 
 def explain(error: BaseException) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from colourgan.files import shown
+from colourgan.processes import launched_rank
 
 
 class _BesideBars(logging.Handler):
@@ -19,11 +20,11 @@ class _BesideBars(logging.Handler):
 
 
 def show_log() -> None:
-    """Shows what the package logs."""
+    """Shows what the package logs, in the first of several processes."""
     log = logging.getLogger("colourgan")
     if not log.handlers:
         log.addHandler(_BesideBars())
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.ERROR if launched_rank() else logging.INFO)
 
 
 def done(what: str, *paths: Path | None) -> None:

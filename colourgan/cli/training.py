@@ -9,6 +9,7 @@ import typer
 from colourgan.cli.derive import command, given_on
 from colourgan.cli.output import done
 from colourgan.errors import UsageError
+from colourgan.processes import launched, launched_rank
 from colourgan.trainings import TRAININGS, Training
 
 
@@ -27,7 +28,9 @@ def _train(kind: type[Training], context: typer.Context, given: dict[str, Any]) 
             raise UsageError(f"{held}: resume it by that command")
         kept = {"resume": True, "out": given["out"]}
         training = replace(before, **given_on(context, given) | kept)
-    done("run", TRAIN[kind.command](training))
+    path = TRAIN[kind.command](training)
+    if launched_rank() == 0:
+        done("run", path)
 
 
 def commands() -> list:
@@ -36,3 +39,12 @@ def commands() -> list:
         command(kind, partial(_train, kind), name.replace("-", "_"), kind.__doc__)
         for name, kind in TRAININGS.items()
     ]
+
+
+def check_alone(name: str) -> None:
+    """Raises UsageError if several processes were launched, for a command that is no training."""
+    if launched() > 1:
+        raise UsageError(
+            f"{name} runs in one process: accelerate launch and torchrun are for commands that "
+            f"train, {', '.join(kind.command for kind in TRAININGS.values() if kind.distributed)}"
+        )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from fastai.data.core import DataLoaders, TfmdDL, TfmdLists
-from fastai.torch_core import TensorCategory, TensorImage
+from fastai.torch_core import TensorCategory, TensorImage, to_detach
 from fastai.vision.augment import RandTransform
 from fastcore.basics import chunked
 from fasttransform import ItemTransform, Transform
@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, pad
 
-from colourgan import color
+from colourgan import color, processes
 from colourgan.datasets.cache import (
     Cached,
     cached_images,
@@ -211,9 +211,14 @@ class CachedDL(TfmdDL):
     images: (N, S, S, 3) uint8, row i holding item i of `dataset`, an array or a tensor on the
     device; labels: (N,) class numbers, or None. A loader that fastai derives from this one
     (test_dl, export) opens its items instead.
+
+    part: (i, n) to yield the i-th part of n of every batch, which `bs` counts as a whole. Training
+    batches are shortened to n equal parts; a last one of which only an image each would be left is
+    dropped. Of validation batches nothing is left out, and the parts may differ by an image.
     """
 
     _n_inp = 1
+    part = 0, 1
 
     def __init__(self, dataset=None, images=None, labels=None, **kwargs):
         self.images, self.labels = images, labels
@@ -233,12 +238,37 @@ class CachedDL(TfmdDL):
             yield from super().create_batches(samps)
             return
         for rows in chunked(samps, self.bs, self.drop_last):
+            if len(rows := self._own(rows)) == 0:
+                continue
             if isinstance(self.images, Tensor):
                 rgb = self.images[torch.tensor(rows).to(self.images.device, non_blocking=True)]
             else:
                 rgb = torch.from_numpy(self.images[np.asarray(rows)])
             rgb = TensorImage(rgb.permute(0, 3, 1, 2))
             yield rgb if self.labels is None else (rgb, TensorCategory(self.labels[rows]))
+
+    def _own(self, rows: list[int]) -> list[int]:
+        i, n = self.part
+        if self.shuffle and n > 1:
+            rows = rows[: self._shared(len(rows))]
+        return rows[i * len(rows) // n : (i + 1) * len(rows) // n]
+
+    def _shared(self, count: int) -> int:
+        """How many images of a training batch are trained on."""
+        n = self.part[1]
+        alone = count // n == 1 < self.bs // n
+        return 0 if alone else count // n * n
+
+    def __len__(self) -> int:
+        count = super().__len__()
+        if self.part[1] > 1 and self.shuffle and self.images is not None:
+            last = self.n - (count - 1) * self.bs
+            count -= self._shared(last) == 0
+        return count
+
+    def to_detach(self, b, cpu: bool = True, gather: bool = True):
+        """As fastai's, but of this process alone: `Distributed` puts the metrics together."""
+        return to_detach(b, cpu, gather=False)
 
 
 class StreamedDL(CachedDL):
@@ -285,8 +315,8 @@ def color_dataloaders(
     device: str | torch.device = "cpu",
     data_dir: Path | None = None,
     seed: int = 0,
-    rank: int = 0,
-    world: int = 1,
+    rank: int | None = None,
+    world: int | None = None,
 ) -> DataLoaders:
     """fastai DataLoaders of (L, ab) batches: training images augmented, validation images not.
 
@@ -294,13 +324,16 @@ def color_dataloaders(
     images in pixels; limit: training images (and at most as many for validation; None: all); L:
     (N, 1, size, size), ab: (N, 2, size, size), in the networks' units (see `colourgan.color`).
     Of a stream, `limit` is images an epoch, the next epoch goes on with those that follow; seed: of
-    its order; rank, world: the number of this process and how many share each epoch's images.
+    its order; rank, world: the number of this process and how many share each epoch's images and
+    its batches, by default as they train together.
     Raises UsageError for an unknown name, an empty folder or fewer than 2 training images.
     """
     tfms = [Augment(augmentation), ToLab()]
     if "aging" in augmentations(augmentation):
         tfms.append(Aging())
     if is_stream(data):
+        rank = processes.rank() if rank is None else rank
+        world = processes.world() if world is None else world
         loaders = streamed_loaders(data, size, batch_size, limit, tfms, device, seed, rank, world)
     else:
         train, valid = cached_parts(data, size, batch_size, limit, data_dir)
@@ -396,10 +429,12 @@ def cached_parts(
 ) -> tuple[Cached, Cached]:
     """The decoded training and validation images of a data set. Raises UsageError."""
     _check_numbers(size, batch_size, limit)
-    parts = training_parts(dataset_root(str(data), data_dir))
-    if not parts.train:
-        raise UsageError(f"{data} has too few images: at least 3 are needed to train and validate")
-    train, valid = (cached_images(files, size, limit, warn=False) for files in parts)
+    with processes.in_turn():
+        parts = training_parts(dataset_root(str(data), data_dir))
+        if not parts.train:
+            needed = "at least 3 are needed to train and validate"
+            raise UsageError(f"{data} has too few images: {needed}")
+        train, valid = (cached_images(files, size, limit, warn=False) for files in parts)
     warn_skipped(train, valid)
     if len(train.files) < 2:
         raise UsageError(f"{data} has one usable training image: at least 2 are needed")
@@ -487,7 +522,7 @@ def streamed_loaders(
         Cached(np.stack(images), images, {}), size, batch_size, tfms, device, training=False
     )
     stream = Stream(parts.train, held, size, count, seed, rank, world)
-    bs = min(batch_size, stream.share)
+    bs = min(max(1, batch_size // world), stream.share)
     items = Pictures(images[:1], OpenRGB(size), split_idx=0)  # fastai looks at an item
     train = StreamedDL(
         items, stream, n=stream.share, bs=bs, num_workers=0,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from colourgan import processes
 from colourgan.convolutions import with_fast_depthwise
 from colourgan.download import download
 from colourgan.encoders.architectures import ENCODERS, Architecture, Package
@@ -88,12 +89,14 @@ def _backbone(spec: str, pretrained: bool = True) -> tuple[str, Backbone]:
     arch, _, weights = spec.partition("@")
     weights = (weights or "published") if pretrained else "none"
     if arch.startswith("timm:"):
-        return arch, timm_backbone(arch.removeprefix("timm:"), weights)
+        with processes.in_turn():
+            return arch, timm_backbone(arch.removeprefix("timm:"), weights)
     kind = ENCODERS[arch]()
     if weights == "none":
         classifier, origin = kind.build(kind.classes), {"weights": "none", "sha256": None}
     else:
-        path = weights_file(arch, kind, weights)
+        with processes.in_turn():
+            path = weights_file(arch, kind, weights)
         classifier, _ = load_classifier(arch, kind, path)
         name = weights if weights in ("published", "packaged") else path.name
         origin = {"weights": name, "sha256": file_hash(path)}
@@ -174,7 +177,9 @@ def build_classifier(spec: str, classes: int) -> nn.Module:
     kind = ENCODERS[arch]()
     model = with_fast_depthwise(kind.build(classes))
     if weights not in ("", "none"):
-        donor, _ = load_classifier(arch, kind, weights_file(arch, kind, weights))
+        with processes.in_turn():
+            path = weights_file(arch, kind, weights)
+        donor, _ = load_classifier(arch, kind, path)
         body = {k: v for k, v in donor.state_dict().items() if not k.startswith(kind.head)}
         model.load_state_dict(body, strict=False)
     return model

@@ -10,6 +10,7 @@ from fastai.callback.core import Callback
 from fastai.torch_core import set_seed
 from fastcore.foundation import L
 
+from colourgan import processes
 from colourgan.callbacks import resolve_precision
 from colourgan.datasets.loaders import augmentations
 from colourgan.devices import choose_device
@@ -49,7 +50,9 @@ def trains(kind: type[Training]) -> Callable:
             else:
                 training = type(training).made(vars(training) | given)
             check_names(training)
-            return run(training, list(L(cbs)))
+            check_processes(training)
+            with processes.joined(training.device):
+                return run(training, list(L(cbs)))
 
         value = Parameter("training", Parameter.POSITIONAL_ONLY, default=None, annotation=kind)
         named = [
@@ -76,6 +79,22 @@ def check_names(training: Training) -> None:
         if about.role == "encoder" and getattr(training, "start", None) is None:
             check_encoder(value)
     augmentations(training.augmentation)
+
+
+def check_processes(training: Training) -> None:
+    """Raises UsageError if as many processes as were launched cannot train this together."""
+    count, images = processes.launched(), training.batch_size
+    if count == 1:
+        processes.check_launcher()
+        return
+    if not training.distributed:
+        raise UsageError(f"{training.command} trains in one process, not in {count}")
+    if rest := images % count:
+        near = f"{images - rest} or {images - rest + count}" if images > rest else f"{count}"
+        raise UsageError(
+            f"--batch-size {images} is that of all {count} processes and does not divide evenly: "
+            f"choose {near}"
+        )
 
 
 def begin(training: Training) -> torch.device:

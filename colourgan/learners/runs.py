@@ -11,7 +11,7 @@ import random
 import re
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from fastai.learner import Learner
 from filelock import FileLock, Timeout
 
 import colourgan
+from colourgan import processes
 from colourgan.callbacks import resolve_precision
 from colourgan.datasets import DATASETS, fingerprint
 from colourgan.errors import Busy, OtherSettings, RunError, UsageError
@@ -39,7 +40,8 @@ class Run:
     """One training and its folder: config.json, history.csv, samples/, loss.png, model, state.pt.
 
     Every file is replaced as a whole, the state last: after a kill at any moment the folder holds
-    the last whole epoch, from which `--resume` goes on.
+    the last whole epoch, from which `--resume` goes on. Of several processes the first one holds
+    the folder and writes to it.
     """
 
     def __init__(self, path: Path, config: dict):
@@ -59,9 +61,20 @@ class Run:
         differs in its command, an option or the content of a file, Busy if it is being trained.
         """
         threads = torch.get_num_threads()
-        with locked(path):
+        with ExitStack() as stack:
+
+            def opened() -> "Run":
+                stack.enter_context(locked(path))
+                return (
+                    cls._reopened(path, training) if training.resume else cls._new(path, training)
+                )
+
+            run = processes.first(opened)
             try:
-                yield cls._reopened(path, training) if training.resume else cls._new(path, training)
+                if training.resume and run.config.get("cores", os.cpu_count()) == os.cpu_count():
+                    # Sums in another order change the result.
+                    torch.set_num_threads(run.config["threads"])
+                yield run
             finally:
                 torch.set_num_threads(threads)
 
@@ -78,6 +91,7 @@ class Run:
             "contents": contents(training),
             "threads": torch.get_num_threads(),
             "cores": os.cpu_count(),
+            "processes": processes.world(),
             "versions": versions | {name: version(name) for name in LIBRARIES},
         }
         run = cls(path, config)
@@ -116,9 +130,7 @@ class Run:
                 raise OtherSettings(
                     f"{path} was started with {flag(name)} {was}: a resumed run keeps it"
                 )
-        if config.get("cores", os.cpu_count()) == os.cpu_count():
-            torch.set_num_threads(config["threads"])  # sums in another order change the result
-        else:
+        if config.get("cores", os.cpu_count()) != os.cpu_count():
             _log.warning("%s began on a machine with another number of cores: results differ", path)
         for part in path.rglob(".*.part*"):  # what a kill left while writing
             remove(part)
@@ -147,11 +159,15 @@ class Run:
 
     def write_config(self) -> None:
         """config.json: the command's options and all that the result depends on."""
+        if processes.rank():
+            return
         with replacing(self.path / "config.json") as part:
             part.write_text(json.dumps(self.config, indent=2) + "\n")
 
     def write_history(self) -> None:
         """history.csv, one row an epoch; columns that appear later are empty before."""
+        if processes.rank():
+            return
         columns = list(dict.fromkeys(name for row in self.history for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns)
@@ -161,9 +177,13 @@ class Run:
             part.write_text(text.getvalue())
 
     def save_state(self, state: dict) -> None:
-        """state.pt: `state` with the history and all random states."""
+        """state.pt: `state` with the history and all random states, those of all processes."""
+        first, *others = processes.gathered(random_state())
+        if processes.rank():
+            return
         with replacing(self.path / "state.pt") as part:
-            torch.save({**state, "history": self.history, "random": random_state()}, part)
+            kept = {"history": self.history, "random": first, "others": others}
+            torch.save({**state, **kept}, part)
 
     def load_state(self) -> dict | None:
         """What save_state wrote, the history taken over; None before the first epoch."""

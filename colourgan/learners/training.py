@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,11 +11,11 @@ import torch
 from fastai.callback.core import Callback
 from fastai.callback.schedule import ParamScheduler, combined_cos
 from fastai.learner import AvgSmoothLoss, Learner
-from fastai.torch_core import to_device
+from fastai.torch_core import set_seed, to_device
 from tqdm import tqdm
 
-from colourgan import plots
-from colourgan.callbacks import Adversarial, TrainingCallback, Watch
+from colourgan import plots, processes
+from colourgan.callbacks import Adversarial, TrainingCallback, Watch, begin_alike
 from colourgan.datasets import StreamedDL
 from colourgan.errors import UsageError
 from colourgan.learners.runs import Run, set_random_state
@@ -180,14 +180,17 @@ def train(
             part.load_state_dict(state["extra"][name])
         version, numbers, gauss = state["order"]
         learn.dls.train.rng.setstate((version, tuple(numbers), gauss))
-        set_random_state(state["random"])
         done = state["epoch"]
+        draw_apart(run, asked.seed + 1000 * done, [state["random"], *state.get("others", [])])
+    else:
+        draw_apart(run, asked.seed)
     del state  # as large as the model and its optimizer
+    begin_alike(learn)
     schedule = [(phase, i) for phase in phases for i in range(phase.epochs)]
     steps = len(learn.dls.train)
     bar = tqdm(
         total=len(schedule) * steps, initial=done * steps, unit="batch", mininterval=0.5,
-        desc=run.path.name, disable=None, file=sys.stderr,
+        desc=run.path.name, disable=processes.rank() > 0 or None, file=sys.stderr,
     )  # fmt: skip
     with bar, learn.no_bar(), learn.no_logging():
         for epoch in range(done, len(schedule)):
@@ -209,17 +212,18 @@ def train(
             learn.fit(1, lr=rates, cbs=[scheduled, progress, StopAtNaN()], reset_opt=False)
             # The names end with one more, the time.
             found = zip(learn.recorder.metric_names[1:], learn.recorder.final_record, strict=False)
-            row = {name: v if isinstance(v, str) else float(v) for name, v in found}
+            row = averaged({name: v if isinstance(v, str) else float(v) for name, v in found})
             row["seconds"] = round(progress.seconds, 2)
             run.history.append({"epoch": epoch + 1, **row})
             values = (f"{v:.4f}" if isinstance(v, float) else v for v in row.values())
             losses = ", ".join(f"{name} {value}" for name, value in zip(row, values, strict=True))
             _log.info(f"epoch {epoch + 1}/{len(schedule)}: {losses}")
-            if show_samples:
-                show_samples(epoch + 1)
-            save_model()
-            run.write_history()
-            plots.curves(run.history, run.path / "loss.png")
+            if processes.rank() == 0:
+                if show_samples:
+                    show_samples(epoch + 1)
+                save_model()
+                run.write_history()
+                plots.curves(run.history, run.path / "loss.png")
             # In plain lists and numbers, which load without running code.
             hypers = [{k: float(v) for k, v in hyper.items()} for hyper in learn.opt.hypers]
             run.save_state(
@@ -231,3 +235,28 @@ def train(
                     "extra": {name: part.state_dict() for name, part in stateful.items()},
                 }
             )
+
+
+def draw_apart(run: Run, seed: int, states: Sequence[dict] = ()) -> None:
+    """Lets every process draw its own augmentation and dropout from here on.
+
+    states: the random states that as many processes left, the first one's first; with another
+    number of them, those after the first begin anew, by seed + rank.
+    """
+    rank, world = processes.rank(), processes.world()
+    if states and len(states) != world:
+        _log.warning(
+            "%s was trained by %d process(es) until here and goes on with %d: its numbers are not "
+            "those that it would have had", run.path, len(states), world,
+        )  # fmt: skip
+    if states and (rank == 0 or len(states) == world):
+        set_random_state(states[rank])
+    elif rank:
+        set_seed(seed + rank)
+
+
+def averaged(row: dict) -> dict:
+    """A row of the history with the means over all processes; texts are the first one's."""
+    numbers = [name for name, value in row.items() if isinstance(value, float)]
+    values = processes.mean(torch.tensor([row[name] for name in numbers], dtype=torch.float64))
+    return row | dict(zip(numbers, values.tolist(), strict=True))
