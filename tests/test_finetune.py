@@ -2,7 +2,7 @@
 
 import csv
 import json
-from math import isnan, nan
+from math import isfinite, isnan, nan
 
 import pytest
 import torch
@@ -12,8 +12,9 @@ from tiny_runs import (
     make_data,
     undrawn,  # noqa: F401
 )
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from colourgan.callbacks import best
+from colourgan.callbacks import base, best
 from colourgan.errors import UsageError
 from colourgan.files import file_hash
 from colourgan.learners import gan_finetune, pretrain
@@ -232,3 +233,38 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(case, pare
         gan_finetune(model=parents["l1"], **TINY | settings, out=tmp_path / "run")
     assert reason in str(refused.value) and "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+class ValuesRead(TorchDispatchMode):
+    """Counts the values of tensors that Python reads: each would wait for a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("objective", ["bce", "wgan_gp"])
+def test_no_value_is_read_in_a_batch(objective, parents, tmp_path, monkeypatch):
+    mode, counts = ValuesRead(), []
+    watch = Callback(
+        before_batch=lambda self: mode.__enter__() if self.training else None,
+        before_backward=lambda self: counts.append(len(self.learn.recorder.losses)),
+    )
+    leave = Callback(
+        after_batch=lambda self: mode.__exit__(None, None, None) if self.training else None
+    )
+    watch.order, leave.order = -50, 95  # before all others; after EMA and the bar
+    # Losses are read at once on a CPU: here as on a GPU.
+    monkeypatch.setattr(base, "READ_EVERY", 1000)
+    monkeypatch.setattr(base.Watch, "on_cpu", staticmethod(lambda noted: False))
+    norm = "layer" if objective == "wgan_gp" else "batch"
+    gan_finetune(
+        model=parents["l1"], epochs=1, **TINY, objective=objective, d_norm=norm, precision="bf16",
+        out=tmp_path / "run", cbs=[watch, leave],
+    )  # fmt: skip
+    assert counts and mode.count == 0
+    assert isfinite(float(history(tmp_path / "run")[0]["d_loss"]))

@@ -94,7 +94,7 @@ class Watch:
         # Of several processes the mean: all of them meet NaN in the same batch.
         noted = processes.mean(torch.stack([loss.detach() for loss in losses.values()]))
         self.pending.append((learn.iter, tuple(losses), noted))
-        if noted.device.type == "cpu" or len(self.pending) >= READ_EVERY:
+        if self.on_cpu(noted) or len(self.pending) >= READ_EVERY:
             self.read(learn)
 
     def read(self, learn: Learner) -> None:
@@ -107,6 +107,10 @@ class Watch:
                     "fp32"
                 )
             self.values[name].append(number)
+
+    @staticmethod
+    def on_cpu(noted: Tensor) -> bool:
+        return noted.device.type == "cpu"
 
     def _numbers(self) -> Iterator[tuple[int, str, float]]:
         pending, self.pending = self.pending, []
