@@ -23,3 +23,25 @@ class DiskFull(RunError):
 
 class Busy(RunError):
     """A run folder that another process is training in."""
+
+
+class OutOfMemory(RunError):
+    """The memory of the GPU or of the machine is too small for what was asked."""
+
+
+_FULL = (
+    "out of memory", "can't allocate memory", "bad_alloc", "failed to allocate memory",
+    "bad allocation", "status_alloc_failed",
+)  # fmt: skip
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error is that of a full memory: Python's, torch's or ONNX Runtime's own.
+
+    An error that says so in this package's words already is none.
+    """
+    while error is not None and not isinstance(error, RunError | UsageError):
+        if isinstance(error, MemoryError) or any(word in str(error).lower() for word in _FULL):
+            return True
+        error = error.__context__  # fastai raises another where one has no message
+    return False
