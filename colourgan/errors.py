@@ -1,5 +1,8 @@
 """The errors a user can cause; the command line turns each into one line on stderr."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class UsageError(ValueError):
     """Wrong use: an unknown name, a missing file, an impossible size. Exit code 2."""
@@ -45,3 +48,14 @@ def is_out_of_memory(error: BaseException | None) -> bool:
             return True
         error = error.__context__  # fastai raises another where one has no message
     return False
+
+
+@contextmanager
+def naming_what_was_large(said: Callable[[], str]) -> Iterator[None]:
+    """Turns the error of a full memory into one line, "out of memory" and what `said` adds."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(f"out of memory {said()}") from error

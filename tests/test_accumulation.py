@@ -56,7 +56,9 @@ def test_two_batches_of_8_are_one_of_16(data, tmp_path, case):
     parts = train_generator(**given, batch_size=8, accumulate=2, out=tmp_path / "parts")
     assert_same(load_model(parts), load_model(whole).state_dict(), atol=2e-5, rtol=1e-4)
     for here, wanted in zip(history(parts), history(whole), strict=True):
-        assert here == pytest.approx(wanted, rel=1e-4, abs=1e-5, nan_ok=True)
+        for name, value in wanted.items():  # of the accuracies a logit near the threshold may flip
+            close = 2e-3 if "accuracy" in name else 1e-5
+            assert here[name] == pytest.approx(value, rel=1e-4, abs=close, nan_ok=True), name
 
 
 def test_one_batch_of_8_is_another_training(data, tmp_path):

@@ -1,13 +1,14 @@
 """The batch size: what fits the memory, and what is said where it does not."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from itertools import takewhile
 from weakref import finalize
 
 import torch
+from fastai.callback.core import Callback
 from fastai.learner import Learner
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from colourgan.callbacks import Accumulation
 from colourgan.datasets import set_batch_size
 from colourgan.devices import free_memory
-from colourgan.errors import OutOfMemory, is_out_of_memory
+from colourgan.errors import OutOfMemory, is_out_of_memory, naming_what_was_large
 from colourgan.learners.runs import Run
 from colourgan.learners.trial import fit_on, forget, without_trace
 from colourgan.trainings import AUTO, Training
@@ -27,7 +28,7 @@ SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 FEWEST_STEPS = 8  # an epoch: of few images no batch is larger than an eighth
 RESERVE = 0.1  # of a GPU's memory that stays free: other steps may need a little more
 SHARE = 0.5  # of the machine's free memory: what is measured leaves out the libraries' own
-_MEASURED = (2, 4)  # images in the two batches that are measured
+_MEASURED = (4, 12)  # images in the two batches that are measured
 _log = logging.getLogger(__name__)
 
 
@@ -73,12 +74,12 @@ def largest_batch(learn: Learner, accumulate: int = 1, steps: int = 1) -> tuple[
     with without_trace(learn):
         batch = learn._set_device(learn.dls.train.one_batch())
 
-        def train(size: int) -> None:
+        def train(size: int, *cbs: Callback) -> None:
             if accumulate > 1:
                 learn.accumulation.size = size
             rows = torch.arange(size * accumulate) % len(batch[0])
             larger = tuple(part[rows.to(part.device)] for part in batch)
-            fit_on(learn, [larger] * steps)
+            fit_on(learn, [larger] * steps, cbs)
 
         device = learn.dls.device
         if device.type == "cuda":
@@ -96,7 +97,7 @@ def largest_batch(learn: Learner, accumulate: int = 1, steps: int = 1) -> tuple[
 
 
 def _tried(
-    learn: Learner, train: Callable[[int], None], device: torch.device
+    learn: Learner, train: Callable, device: torch.device
 ) -> tuple[Callable[[int], bool], Callable[[], str]]:
     """Whether a size fits a GPU, a function that tries it; and what the largest that did takes."""
     said = [""]
@@ -121,32 +122,34 @@ def _tried(
     return fits, lambda: said[-1]
 
 
-def _computed(
-    train: Callable[[int], None],
-) -> tuple[Callable[[int], bool], Callable[[], str]]:
+def _computed(train: Callable) -> tuple[Callable[[int], bool], Callable[[], str]]:
     """The same without a GPU, from what two small batches take."""
+    free, fitting = free_memory(), [0.0]
     train(_MEASURED[0])  # makes the optimizers' states
-    taken = [_most_bytes(train, size) for size in _MEASURED]
-    image = (taken[1] - taken[0]) / (_MEASURED[1] - _MEASURED[0])
-    free, fitting = free_memory(), [0]
+    (few, taken), (more, larger) = (_most_bytes(train, size) for size in _MEASURED)
+    image = (more - few) / (_MEASURED[1] - _MEASURED[0])
 
     def fits(size: int) -> bool:
-        needed = taken[0] + image * (size - _MEASURED[0])
+        needed = max(few + image * (size - _MEASURED[0]), taken, larger)
         if needed <= SHARE * free:
-            fitting.append(size)
+            fitting.append(needed)
         return needed <= SHARE * free
 
     def said() -> str:
-        needed = taken[0] + image * (fitting[-1] - _MEASURED[0])
-        return f"about {needed / 1e9:.1f} of {free / 1e9:.1f} GB that are free"
+        return f"about {fitting[-1] / 1e9:.2g} of {free / 1e9:.1f} GB that are free"
 
     return fits, said
 
 
-def _most_bytes(train: Callable[[int], None], size: int) -> int:
+def _most_bytes(train: Callable, size: int) -> tuple[int, int]:
+    """What a training takes at most for its passes, and with the optimizer's steps.
+
+    The latter do not depend on the batch, and for a few images take more than all passes.
+    """
+    passes = []
     with _LiveBytes() as live:
-        train(size)
-    return live.most
+        train(size, Callback(after_backward=lambda self: passes.append(live.most)))
+    return passes[0], live.most
 
 
 class _LiveBytes(TorchDispatchMode):
@@ -180,31 +183,23 @@ class _LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-@contextmanager
 def saying_what_to_try(
     t: Training, size: int | None = None, kept: Callable[[], str] = str
-) -> Iterator[None]:
-    """Turns the errors of a full memory into one that names the batch size and smaller ones.
+) -> AbstractContextManager[None]:
+    """Turns the errors of a full memory into one that names the batch size and a smaller one.
 
     size: the batch size, if "auto" chose it; kept: what there is to say of the run so far.
     """
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        said = f"out of memory at batch size {size or t.batch_size}"
-        raise OutOfMemory(f"{said}: try {_advice(t, size)}{kept()}") from error
+    asked = t.batch_size if size is None else size
+    return naming_what_was_large(lambda: f"at batch size {asked}: try {_advice(t, asked)}{kept()}")
 
 
-def _advice(t: Training, size: int | None) -> str:
-    names = {each.name for each in fields(t)}
-    size = size or t.batch_size
-    tries: Sequence[str] = ()
+def _advice(t: Training, size: int | str) -> str:
+    names, tries = {each.name for each in fields(t)}, []
     if size == AUTO:
-        tries = ("a number for --batch-size",)
+        tries = ["a number for --batch-size"]
     elif size > 1:
         more = f" --accumulate {2 * t.accumulate}" if "accumulate" in names else ""
-        tries = (f"--batch-size {size // 2}{more}",)
+        tries = [f"--batch-size {size // 2}{more}"]
     smaller = "a smaller --size" if "size" in names else "a model of a smaller size"
     return " or ".join((*tries, smaller))
