@@ -72,7 +72,7 @@ def largest_batch(learn: Learner, accumulate: int = 1, steps: int = 1) -> tuple[
     most = max(1, images // (FEWEST_STEPS * accumulate))
     sizes = [size for size in SIZES if size <= most]
     with without_trace(learn):
-        batch = learn._set_device(learn.dls.train.one_batch())
+        batch = learn.dls.train.one_batch()
 
         def train(size: int, *cbs: Callback) -> None:
             if accumulate > 1:
