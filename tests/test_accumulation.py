@@ -141,7 +141,10 @@ def test_the_discriminator_steps_on_all_parts_before_the_generator_sees_it(tmp_p
             (loss / len(parts)).backward()
         g_adam.step()
         g_adam.zero_grad(), d_adam.zero_grad()
-    assert_same(learn.model, G.state_dict(), atol=1e-5, rtol=1e-5)
+    # Batch norm takes the bias before it away, whose gradients are rounding errors.
+    found = learn.model.state_dict()
+    noise = {name: found[name] for name in ("layers.0.bias", "layers.1.running_mean")}
+    assert_same(learn.model, G.state_dict() | noise, atol=1e-5, rtol=1e-5)
     assert_same(adversarial.discriminator, D.state_dict(), atol=1e-5, rtol=1e-5)
 
 

@@ -125,6 +125,9 @@ class Adversarial(GANCallback):
     generator, in all of its steps. So nabraun03/image-colorization-wgan, Trainer.py, with .1 and
     .116 in these units; there ab is clamped as well, to ±127.5 CIE units, which it hardly reaches.
 
+    With `Accumulation` a batch is its parts together: what is said here of a batch holds, and each
+    step is on the gradients of all parts.
+
     While `alone` is set, the discriminator trains on every batch, with same_batch d_steps times,
     and the generator stays as it is: it predicts as in validation, and neither its weights nor the
     statistics of its batch norm change.
