@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 def settle_rate(learn: Learner, run: Run, ratio: float, frozen: bool) -> float:
-    """The decoder's learning rate for a run: what an earlier start found, or `find_rate`.
+    """The decoder's rate for a run: what an earlier start found, or what `suggestion` says.
 
     config.json has it under "chosen", and lr_find.png in the run's folder shows the test.
     """

@@ -70,6 +70,7 @@ def forget(learn: Learner) -> None:
     networks = [learn.model]
     for callback in learn.cbs:
         networks += [part for part in vars(callback).values() if isinstance(part, torch.nn.Module)]
+    vars(learn).pop("loss_grad", None)  # after an error its graph holds all activations
     for parameter in (p for network in networks for p in network.parameters()):
         parameter.grad = None
     gc.collect()
