@@ -13,6 +13,7 @@ from fastai.learner import Learner
 from torch import Tensor
 
 from colourgan.callbacks import TrainingCallback
+from colourgan.datasets import StreamedDL
 from colourgan.learners.runs import random_state, set_random_state
 
 
@@ -30,13 +31,16 @@ def without_trace(learn: Learner) -> Iterator[None]:
     """Inside the block a learner may train; after it all is as it was before its first fit.
 
     Restored are the weights, the state of every TrainingCallback, all random generators and the
-    order of the training images; the optimizer is gone. Copies are kept in the machine's memory.
+    order of the training images, of a stream its place; the optimizer is gone. Copies are kept in
+    the machine's memory.
     """
     callbacks = [cb for cb in learn.cbs if isinstance(cb, TrainingCallback)]
     states = [_copied(cb.state_dict()) for cb in callbacks]
     weights, training = _copied(learn.model.state_dict()), learn.model.training
     trained = [parameter.requires_grad for parameter in learn.model.parameters()]
-    random, order = random_state(), learn.dls.train.rng.getstate()
+    loader = learn.dls.train
+    random, order = random_state(), loader.rng.getstate()
+    stream = _copied(loader.state_dict()) if isinstance(loader, StreamedDL) else None
     try:
         yield
     finally:
@@ -49,7 +53,9 @@ def without_trace(learn: Learner) -> Iterator[None]:
             callback.fitting = False
         forget(learn)
         learn.opt = None
-        learn.dls.train.rng.setstate(order)
+        loader.rng.setstate(order)
+        if stream is not None:
+            loader.load_state_dict(stream)
         set_random_state(random)
 
 
