@@ -6,6 +6,7 @@ import csv
 import pytest
 import torch
 from fastai.callback.core import Callback
+from fastai.optimizer import SGD
 from tiny_runs import (
     call,
     make_data,
@@ -66,6 +67,18 @@ def test_one_batch_of_8_is_another_training(data, tmp_path):
     runs = [train_generator(**given, accumulate=n, out=tmp_path / str(n)) for n in (1, 2)]
     alone, parts = (load_model(run).state_dict() for run in runs)
     assert any((alone[name] - parts[name]).abs().max() > 1e-3 for name in alone)
+
+
+def test_a_part_counts_by_its_number_of_images(tmp_path):
+    """By SGD: Adam steps alike whatever the gradients' scale."""
+    nets = []
+    for cbs in ([], [Accumulation(3)]):
+        learn = make_learner(tmp_path, cbs, count=5)
+        learn.model.layers[1] = nn.Identity()
+        learn.opt_func, learn.dls.train.bs = SGD, 5
+        learn.fit(1, lr=0.1)
+        nets.append(learn.model)
+    assert_same(nets[1], nets[0].state_dict(), atol=1e-6, rtol=1e-5)
 
 
 class Sizes(Callback):
