@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from colourgan.color import AB_SCALE
-from colourgan.errors import RunError, UsageError
+from colourgan.errors import RunError, UsageError, is_out_of_memory
 from colourgan.files import replacing
 from colourgan.generators import FORMAT_VERSION, GENERATORS, described
 from colourgan.hub import MODEL as MODEL_NAME
@@ -78,6 +78,8 @@ def _loaded(path: Path, trust_pickle: bool) -> nn.Module:
         generator = build(**arguments)
         generator.load_state_dict(tensors)
     except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[-1].strip()[:200]
         raise RunError(
             f"{path} does not fit its own description ({reason}): it is damaged, or was written "

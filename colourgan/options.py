@@ -29,11 +29,12 @@ class Condition(NamedTuple):
 class Option:
     """What a field's metadata says of it under the key "option".
 
-    least, above, most, below: bounds of a number. choices: the allowed words; kind: of a name that
-    a registry lists, with further ones in `choices`. none: what None stands for. unit: of a number.
-    needs: each must hold, or a value other than the default is refused as without effect. role:
-    "place" (says where a run takes place, not what it computes), "data", "encoder" or "file"
-    (identified by content, not by path). positional: an argument of the command, not an option.
+    least, above, most, below: bounds of a number; words: what may stand in its place. choices: the
+    allowed words; kind: of a name that a registry lists, with further ones in `choices`. none: what
+    None stands for. unit: of a number. needs: each must hold, or a value other than the default is
+    refused as without effect. role: "place" (says where a run takes place, not what it computes),
+    "data", "encoder" or "file" (identified by content, not by path). positional: an argument of the
+    command, not an option.
     """
 
     help: str
@@ -41,6 +42,7 @@ class Option:
     above: float | None = None
     most: float | None = None
     below: float | None = None
+    words: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     kind: str = ""
     none: str = ""
@@ -280,9 +282,14 @@ def _converted(each: Field, value: Any) -> Any:
 
 def _as(kinds: list[type], value: Any, each: Field) -> Any:
     """A single value as one of these types; UsageError if it is of none."""
-    if Path in kinds and isinstance(value, (str, Path)):
+    words = each.metadata["option"].words
+    if words and isinstance(value, str):
+        if value in words:
+            return value
+        value = _number(value)  # as the command line has it
+    elif Path in kinds and isinstance(value, (str, Path)):
         return Path(value)
-    if str in kinds and isinstance(value, (str, Path)):
+    elif str in kinds and isinstance(value, (str, Path)):
         return str(value)
     if bool in kinds and isinstance(value, bool):
         return value
@@ -293,8 +300,16 @@ def _as(kinds: list[type], value: Any, each: Field) -> Any:
             return float(value)
     except (TypeError, ValueError, OverflowError):
         pass
-    names = " or ".join(kind.__name__ for kind in kinds)
-    raise UsageError(f"{flag(each.name)} must be {names}, not {value!r}")
+    plain = [kind.__name__ for kind in kinds if not (words and kind is str)]
+    raise UsageError(f"{flag(each.name)} must be {' or '.join((*plain, *words))}, not {value!r}")
+
+
+def _number(text: str) -> float | str:
+    """The number that a text is, or the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def adapted(value: Any, **changes: Any) -> Any:

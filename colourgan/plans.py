@@ -9,7 +9,7 @@ from pathlib import Path
 from colourgan.cluster import ENGINES
 from colourgan.errors import UsageError
 from colourgan.options import Options, option, part
-from colourgan.trainings import Compute, GanFinetune, Pretrain, TrainEncoder
+from colourgan.trainings import AUTO, Compute, GanFinetune, Pretrain, TrainEncoder
 
 PLACE = ("seed", "precision", "device", "data_dir", "out", "resume")
 TUNINGS = ("unfrozen", "discriminative", "gradual", "frozen")
@@ -131,6 +131,8 @@ class Study(Experiment):
                 raise UsageError(f"{each.name} names something twice: {', '.join(map(str, given))}")
         if self.steps and not (self.limits or self.base.limit):
             raise UsageError("--steps needs a number of training images: add --limits or --limit")
+        if self.steps and self.base.batch_size == AUTO:
+            raise UsageError("--steps needs a batch size: give a number for --batch-size")
         _check_numbers("stages", self.stages, "all", 2)
         _check_numbers("decoder", self.decoders, "encoder", 4)
 

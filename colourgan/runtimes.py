@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from colourgan.decoding import NO_CLASSES, check_decoding
-from colourgan.errors import RunError, UsageError
+from colourgan.errors import RunError, UsageError, is_out_of_memory
 from colourgan.hub import MODEL, ONNX_MODEL, fetched, is_on_hub, local, naming
 from colourgan.lab import AB_SCALE
 
@@ -131,6 +131,8 @@ class OnnxRuntime:
         try:
             (ab,) = self.session.run(["ab"], {"L": L, **self.decoding})
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise RunError(f"the model cannot be run ({first[:200]})") from error
         return _finite(ab)

@@ -26,6 +26,9 @@ from colourgan.options import Condition, Options, differences, flat, option, opt
 SCHEMA = 2
 """Of config.json and of a run's identity; a changed default or a renamed option needs another."""
 
+AUTO = "auto"
+"""In place of a number: one that the training finds out, for config.json to record."""
+
 # An option is easier to find where it takes one line or two.
 # fmt: off
 
@@ -39,9 +42,23 @@ class Images(Options):
     limit: int | None = option(None,
         "Maximum number of training images; of a stream: the images of an epoch.", least=1,
         none="all")
-    batch_size: int = option(16, "Batch size.", unit="images", least=1)
+    batch_size: int | str = option(16,
+        "Batch size; auto: the largest that fits the memory, at most 256.", unit="images", least=1,
+        words=("auto",))
     augmentation: str = option("flip+crop",
         "Data augmentation: none, or flip, crop, zoom and aging joined by +.")
+
+    @property
+    def images_per_step(self) -> int:
+        """Of an optimizer; the batch size must be a number."""
+        return self.batch_size * getattr(self, "accumulate", 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accumulating(Options):
+    accumulate: int = option(1,
+        "Gradient accumulation: batches per optimizer step; memory is that of one.",
+        unit="batches", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +77,24 @@ _FALLING = Condition(
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(Options):
-    """How long, and how fast."""
+    """How long, and how fast. finds_rate: whether a training can choose its rate itself."""
 
+    finds_rate = False
     epochs: int = option(10, "Number of epochs.", least=1)
-    lr: float = option(2e-4, "Learning rate of the generator.", least=0)
+    lr: float | str = option(2e-4, "Learning rate of the generator.", least=0, words=("auto",))
     schedule: str = option("constant", "Learning rate schedule.", kind="schedule",
         choices=("one-cycle",))
     decay_steps: int = option(10_000, "Steps per tenfold decay of the learning rate.", unit="steps",
         least=1, needs=(_DECAYING,))
     lr_floor: float = option(0.0, "Minimum learning rate.", least=0, needs=(_FALLING,))
+
+    def check(self) -> None:
+        super().check()
+        if self.lr == AUTO and not self.finds_rate:
+            raise UsageError(
+                "--lr auto is for pretrain: a range test needs one loss that falls, and a GAN has "
+                "none that says which rate is good; give a number"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,15 +246,16 @@ _WHOLE = Condition("epochs that train the whole network: --epochs 1 or more", la
     data="stl10",
     batch_size=32,
     epochs=(10, {"help": "Epochs that train the whole network.", "least": 0}),
-    lr=(1e-3, {"help": "Maximum learning rate of the decoder."}),
+    lr=(1e-3, {"help": "Maximum learning rate of the decoder; auto: by a range test, at most "
+        "0.001."}),
     schedule="one-cycle",
     weight_decay=(0.01, {"help": "Weight decay, decoupled (AdamW)."}),
     beta2=(0.99, {"help": "Adam beta2; as published: 0.999."}),
 )
-class Pretrain(Training, Averaging, Momentum, Decay, Schedule, Data):
+class Pretrain(Training, Averaging, Momentum, Decay, Schedule, Accumulating, Data):
     """Train a generator on a pretrained encoder to predict color from lightness."""
 
-    command = "pretrain"
+    command, finds_rate = "pretrain", True
     encoder: str = option("efficientnet_lite0",
         "Pretrained encoder: ARCH (published weights), ARCH@none, ARCH@packaged or ARCH@FILE.",
         role="encoder")
@@ -272,7 +299,7 @@ class Pretrain(Training, Averaging, Momentum, Decay, Schedule, Data):
     reconstruction=("l1", {"kind": "", "choices": ("l1", "l2", "feature")}),
 )
 class GanFinetune(
-    Training, Averaging, Betas, Decay, Schedule, Adversary, Reconstruction, Images
+    Training, Averaging, Betas, Decay, Schedule, Adversary, Reconstruction, Accumulating, Images
 ):  # fmt: skip
     """Finetune a pretrained generator against a discriminator."""
 
@@ -308,7 +335,8 @@ def opposed(cls: type) -> dict[str, tuple]:
     dropout=0.5,
 )
 class TrainGenerator(
-    Training, Averaging, Betas, Schedule, Adversary, Reconstruction, RandomGenerator, Data
+    Training, Averaging, Betas, Schedule, Adversary, Reconstruction, RandomGenerator,
+    Accumulating, Data
 ):  # fmt: skip
     """Train a generator from random weights: pix2pix, or by reconstruction alone."""
 
@@ -318,7 +346,7 @@ class TrainGenerator(
 @training(
     data=("cifar10", {"help": "Data set name or folder of images."}),
     limit=(None, {"help": "Maximum number of training images."}),
-    batch_size=1,
+    batch_size=(1, {"help": "Batch size."}),
     epochs=200,
     lr=(2e-4, {"help": "Learning rate of all four networks."}),
     schedule="linear",
@@ -335,6 +363,11 @@ class TrainCycleGAN(Training, Betas, Schedule, Discriminator, RandomGenerator, D
     pool_size: int = option(50, "Image pool: earlier predictions shown to the discriminators.",
         unit="images", least=0)
 
+    def check(self) -> None:
+        super().check()
+        if self.batch_size == AUTO:
+            raise UsageError("--batch-size auto: CycleGAN trains on single images; give a number")
+
 
 @training(
     data=("cifar10", {"help": "Data set or folder with one subfolder per class."}),
@@ -342,7 +375,7 @@ class TrainCycleGAN(Training, Betas, Schedule, Discriminator, RandomGenerator, D
     batch_size=128,
     weight_decay=(5e-3, {"help": "Weight decay, decoupled."}),
 )
-class TrainEncoder(Training, Decay, Data):
+class TrainEncoder(Training, Decay, Accumulating, Data):
     """Train an encoder as a classifier; its file serves as ARCH@FILE."""
 
     command = "train-encoder"

@@ -5,6 +5,15 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
+
+DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def device(request) -> str:
+    """Each device that is there in turn."""
+    return request.param
 
 
 class WebServer:

@@ -354,14 +354,14 @@ def test_whatever_breaks_with_one_picture_is_told_with_its_name(folder):
     class Fragile(Painter):
         def forward(self, L):
             if L.mean() > 0.5:
-                raise MemoryError("no memory\nfor this")
+                raise ValueError("no value\nfor this")
             return super().forward(L)
 
     put("a.jpg", "c.jpg")
     put("b.jpg", color=(255, 255, 255))
     outcomes = run("a.jpg", "b.jpg", "c.jpg", generator=Fragile())
     assert [each.state for each in outcomes] == ["colored", "failed", "colored"]
-    assert outcomes[1].notes == ("cannot color b.jpg: MemoryError: no memory for this",)
+    assert outcomes[1].notes == ("cannot color b.jpg: ValueError: no value for this",)
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

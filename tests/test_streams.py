@@ -43,7 +43,7 @@ from colourgan.datasets.streams import Order, Place, Stream
 from colourgan.errors import OtherSettings, RunError, UsageError
 from colourgan.files import file_hash
 from colourgan.hub import Reference
-from colourgan.learners import gan_finetune, pretrain, train_generator
+from colourgan.learners import gan_finetune, memory, pretrain, rates, train_generator
 from colourgan.learners.classes import count_colors
 from colourgan.study import study
 
@@ -511,3 +511,14 @@ def test_a_stream_over_http(web, tmp_path):
     assert sorted(flat(epoch(dls))) == sorted(TRAINED)
     with pytest.raises(RunError, match=r"cannot read http.*none\.tar"):
         color_dataloaders(url.replace("train-2", "none"), SIDE, 8, limit=4)
+
+
+def test_looking_for_a_rate_leaves_a_stream_at_its_place(folder, tmp_path, monkeypatch):
+    given = TRAINING | {"encoder": "resnet20@none", "data": str(folder), "epochs": 1}
+    monkeypatch.setattr(memory, "SIZES", (1, 2, 4))
+    monkeypatch.setattr(rates, "STEPS", 20)  # of more than one epoch
+    monkeypatch.setattr(rates, "suggestion", lambda *_: 1e-3)
+    found = pretrain(**given | {"batch_size": "auto", "lr": "auto"}, out=tmp_path / "auto")
+    same = pretrain(**given | {"batch_size": 4}, out=tmp_path / "4")
+    models = (file_hash(run / "model.safetensors") for run in (found, same))
+    assert len(set(models)) == 1

@@ -128,7 +128,8 @@ OF_GAN = {"epochs": 10, "d_epochs": 0, "batch_size": 16, "lr": 2e-4, "d_lr": 2e-
           "augmentation": "flip+crop", "data": None, "limit": None, "patience": None,
           "precision": "auto"}  # fmt: skip
 OF_ENCODER = {"epochs": 30, "lr": 0.2, "batch_size": 128, "weight_decay": 5e-3, "limit": None,
-              "augmentation": "flip+crop", "label_smoothing": 0.0, "precision": "auto"}  # fmt: skip
+              "augmentation": "flip+crop", "label_smoothing": 0.0, "precision": "auto",
+              "accumulate": 1}  # fmt: skip
 
 
 def test_trainings_have_these_settings():
@@ -143,7 +144,7 @@ def test_trainings_have_these_settings():
                "rebalancing": 0.5, "colorfulness": 0.8, "decay_steps": 10_000, "lr_floor": 0.0},
             GAN: OF_GAN | {"decay_steps": 10_000, "lr_floor": 0.0, "model": None},
         }[step.training.command]  # fmt: skip
-        assert settings(step) == expected | {"seed": seed}
+        assert settings(step) == expected | {"seed": seed, "accumulate": 1}
 
 
 def test_a_study_changes_them():

@@ -1,5 +1,6 @@
 """What joins a fastai training loop: one concern a file.
 
+accumulation    a batch in parts, one step on all of them
 precision       autocast of the device in use, loss scaling
 adversarial     a discriminator that trains beside the generator
 cycle           CycleGAN: a backward generator and two discriminators, from unpaired pictures; the
@@ -15,6 +16,7 @@ base            what all share: columns, a state to resume from, errors of one l
 Remove them before `learn.export`: a pickle is for people who do not have this package.
 """
 
+from colourgan.callbacks.accumulation import Accumulation
 from colourgan.callbacks.adversarial import Adversarial
 from colourgan.callbacks.base import TrainingCallback, Watch, epoch_of
 from colourgan.callbacks.best import BestEpoch
@@ -25,7 +27,7 @@ from colourgan.callbacks.precision import PRECISIONS, Precision, resolve_precisi
 from colourgan.callbacks.reconstruction import ClassifyColors, FeatureLoss
 
 __all__ = [
-    "EMA", "PRECISIONS", "Adversarial", "BestEpoch", "ClassifyColors", "CycleConsistency",
-    "Distributed", "FeatureLoss", "ImagePool", "Precision", "TrainingCallback", "Watch",
-    "begin_alike", "epoch_of", "resolve_precision",
+    "EMA", "PRECISIONS", "Accumulation", "Adversarial", "BestEpoch", "ClassifyColors",
+    "CycleConsistency", "Distributed", "FeatureLoss", "ImagePool", "Precision",
+    "TrainingCallback", "Watch", "begin_alike", "epoch_of", "resolve_precision",
 ]  # fmt: skip

@@ -3,7 +3,8 @@
 GANCallback, `frozen` and the two checks are shared with CycleConsistency.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from math import nan
@@ -11,14 +12,14 @@ from statistics import fmean
 
 import torch
 from fastai.callback.core import CancelBatchException, CancelFitException
-from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import ValueMetric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from colourgan import processes
+from colourgan.callbacks.accumulation import Part, part_of
 from colourgan.callbacks.base import TrainingCallback, Watch, model_device
-from colourgan.callbacks.precision import Precision, autocast_of, grad_scaler, precision_of
+from colourgan.callbacks.precision import autocast_of, before_pass, grad_scaler, precision_of
 from colourgan.errors import Diverged, UsageError
 from colourgan.objectives import Objective
 from colourgan.optimizers import fused_adam
@@ -64,9 +65,11 @@ class GANCallback(TrainingCallback):
             for group in optimizer.param_groups:
                 group["lr"] = max(self.lr * factor, floor)
 
-    def _step_discriminator(self, loss: Tensor) -> None:
+    def _step_discriminator(self, losses: Iterable[Tensor]) -> None:
+        """One step on the sum of losses; of a generator each is freed before the next is made."""
         self.optimizer.zero_grad()
-        self.d_scaler.scale(loss).backward()
+        for loss in losses:
+            self.d_scaler.scale(loss).backward()
         groups = self.optimizer.param_groups
         processes.average_gradients(p for group in groups for p in group["params"])
         self.d_scaler.step(self.optimizer)
@@ -122,6 +125,9 @@ class Adversarial(GANCallback):
     generator, in all of its steps. So nabraun03/image-colorization-wgan, Trainer.py, with .1 and
     .116 in these units; there ab is clamped as well, to ±127.5 CIE units, which it hardly reaches.
 
+    With `Accumulation` a batch is its parts together: what is said here of a batch holds, and each
+    step is on the gradients of all parts.
+
     While `alone` is set, the discriminator trains on every batch, with same_batch d_steps times,
     and the generator stays as it is: it predicts as in validation, and neither its weights nor the
     statistics of its batch norm change.
@@ -172,8 +178,9 @@ class Adversarial(GANCallback):
         self.adversarial_weight = adversarial_weight
         self.d_steps, self.g_steps, self.same_batch = d_steps, g_steps, same_batch
         self.d_noise_l, self.d_noise_ab = d_noise_l, d_noise_ab
-        # Of a batch: passes of the generator, those that are done, L and true ab as shown.
-        self.passes, self.done, self.shown = 1, 0, ()
+        # Of a batch: passes of the generator, those that are done, L and true ab of each part as
+        # shown, the adversarial loss so far.
+        self.passes, self.done, self.shown, self.g_loss = 1, 0, [], 0.0
         self.names = (*self.names, *(["d_penalty"] if objective.per_sample else []))
         super().__init__(lr, fused_adam(discriminator.parameters(), lr, betas))
 
@@ -194,22 +201,24 @@ class Adversarial(GANCallback):
     def after_loss(self) -> None:
         """The discriminator's steps, then the generator's adversarial loss if it is its turn."""
         self._note(l1_loss=self.loss_grad)
-        first = self.done == 0
+        part = part_of(self.learn)
+        first = self.done == 0 and part.number == 0
         if first:
-            self.shown = self._noisy(self.xb[0], self.yb[0])
-        (L, real), fake = self.shown, self.pred
-        if first and (self.alone or self.same_batch or self.steps % self.g_steps == 0):
-            for _ in range(self.d_steps if self.same_batch else 1):
-                self._train_discriminator(L, real, fake.detach())
-        if self.alone:
-            raise CancelBatchException
-        self.steps += first
+            self.shown = [self._noisy(xb[0], yb[0]) for xb, yb in part.all]
+            if self.alone or self.same_batch or self.steps % self.g_steps == 0:
+                fakes = self._predicted(part)
+                for _ in range(self.d_steps if self.same_batch else 1):
+                    self._step_discriminator(self._d_losses(part, fakes))
+        self.steps += first and not self.alone
         if not self._moves_generator(self.steps):
-            raise CancelBatchException
+            self._leave_out(part, fakes)
+        L, _ = self.shown[part.number]
         with frozen(self.discriminator), autocast_of(self.learn):
-            logits = self.discriminator(L, fake)
+            logits = self.discriminator(L, self.pred)
         adversarial = self.objective.g_loss(logits.float())
-        self._note(g_loss=adversarial)
+        self.g_loss = part.share * adversarial.detach() + (self.g_loss if part.number else 0.0)
+        if part.is_last:
+            self._note(g_loss=self.g_loss)
         weighted = self.reconstruction_weight * self.loss_grad
         self.learn.loss_grad = weighted + self.adversarial_weight * adversarial
 
@@ -217,9 +226,7 @@ class Adversarial(GANCallback):
         """The generator's further steps on the same batch: fastai's own pass, for each again."""
         self.done += 1
         while self.done < self.passes:
-            for callback in self.learn.cbs:
-                if isinstance(callback, (Precision, MixedPrecision)):
-                    callback.before_batch()  # after_loss ended the autocast
+            before_pass(self.learn)
             try:
                 self.learn._do_one_batch()
             except CancelBatchException:
@@ -236,19 +243,58 @@ class Adversarial(GANCallback):
             ab = ab + self.d_noise_ab * torch.randn_like(ab)
         return L, ab
 
-    def _train_discriminator(self, L: Tensor, real: Tensor, fake: Tensor) -> None:
-        with autocast_of(self.learn):
-            on_real, on_fake = self.discriminator(L, real), self.discriminator(L, fake)
-        on_real, on_fake = on_real.float(), on_fake.float()
-        penalty = self.objective.penalty(self.discriminator, L, real, fake)
-        loss = self.objective.d_loss(on_real, on_fake) + penalty
-        self._note(
-            **({"d_penalty": penalty} if self.objective.per_sample else {}),
-            d_loss=loss,
-            d_real_accuracy=(on_real > self.objective.threshold).float().mean(),
-            d_fake_accuracy=(on_fake < self.objective.threshold).float().mean(),
-        )
-        self._step_discriminator(loss)
+    def _predicted(self, part: Part) -> list[Tensor]:
+        """The generator's colors for all parts, detached; the first part's are `learn.pred`."""
+        found = [self.pred.detach()]
+        with torch.no_grad(), same_statistics(self.learn.model):
+            for xb, _ in part.all[1:]:
+                with autocast_of(self.learn):
+                    found.append(self.learn.model(*xb).float())
+        return found
+
+    def _leave_out(self, part: Part, fakes: list[Tensor]) -> None:
+        """Ends the batch before a step of the generator; its loss is noted, of all parts."""
+        if len(part.all) > 1:
+            of_parts = zip(part.shares, fakes, part.all, strict=True)
+            losses = [share * self.learn.loss_func(fake, *yb) for share, fake, (_, yb) in of_parts]
+            self.learn.loss = torch.stack(losses).sum()
+        raise CancelBatchException
+
+    def _d_losses(self, part: Part, fakes: list[Tensor]) -> Iterator[Tensor]:
+        """The discriminator's loss on each part, times its share; notes that of the whole."""
+        found = defaultdict(float)
+        for i, (share, (L, real), fake) in enumerate(
+            zip(part.shares, self.shown, fakes, strict=True)
+        ):
+            with autocast_of(self.learn):
+                on_real, on_fake = self.discriminator(L, real), self.discriminator(L, fake)
+            on_real, on_fake = on_real.float(), on_fake.float()
+            penalty = self.objective.penalty(self.discriminator, L, real, fake)
+            loss = self.objective.d_loss(on_real, on_fake) + penalty
+            values = {
+                **({"d_penalty": penalty} if self.objective.per_sample else {}),
+                "d_loss": loss,
+                "d_real_accuracy": (on_real > self.objective.threshold).float().mean(),
+                "d_fake_accuracy": (on_fake < self.objective.threshold).float().mean(),
+            }
+            for name, value in values.items():
+                found[name] += share * value.detach()
+            if i == len(fakes) - 1:
+                self._note(**found)
+            yield share * loss
+
+
+@contextmanager
+def same_statistics(network: nn.Module) -> Iterator[None]:
+    """Inside the block the running statistics of its batch norms stay as they are."""
+    norms = [m for m in network.modules() if getattr(m, "track_running_stats", False)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 @contextmanager

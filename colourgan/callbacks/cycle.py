@@ -8,6 +8,7 @@ from fastai.torch_core import to_device
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
+from colourgan.callbacks.accumulation import Accumulation
 from colourgan.callbacks.adversarial import GANCallback, frozen, refuse_batch_norm, refuse_negative
 from colourgan.callbacks.precision import autocast_of, grad_scaler, precision_of
 from colourgan.errors import UsageError
@@ -116,6 +117,11 @@ class CycleConsistency(GANCallback):
         self.f_optimizer = fused_adam(backward.parameters(), lr, betas)
         super().__init__(lr, d_adam, self.f_optimizer)
 
+    def start_fit(self) -> None:
+        super().start_fit()
+        if any(isinstance(callback, Accumulation) for callback in self.learn.cbs):
+            raise UsageError("CycleConsistency takes batches whole: leave Accumulation out")
+
     def before_train(self) -> None:
         super().before_train()
         # Color pictures without end, begun afresh: a training that is resumed after an epoch could
@@ -134,7 +140,7 @@ class CycleConsistency(GANCallback):
         d_color = self._discriminator_loss(self.d_color, (true_L, ab), fake_color)
         d_grey = self._discriminator_loss(self.d_grey, (L,), fake_grey)
         self._note(d_loss=(d_color + d_grey) / 2)
-        self._step_discriminator(d_color + d_grey)
+        self._step_discriminator([d_color + d_grey])
         with frozen(self.d_color, self.d_grey), autocast_of(self.learn):
             on_color, on_grey = self.d_color(L, fake_ab), self.d_grey(fake_L)
         g_loss = self.objective.g_loss

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 import torch
 from fastai.callback.core import CancelStepException
+from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import Learner
 from fastai.torch_core import to_float
 from torch.amp import GradScaler
@@ -24,6 +25,7 @@ class Precision(TrainingCallback):
     """
 
     order = 10  # fastai's MixedPrecision has the same: after casts, before what changes the loss
+    each_pass = True
 
     def __init__(self, mode: str = "auto"):
         _check(mode)
@@ -140,6 +142,17 @@ def autocast_of(learn: Learner) -> AbstractContextManager:
     """A fresh autocast as the learner's Precision makes it; without one it does nothing."""
     precision = precision_of(learn)
     return precision.autocast() if precision else nullcontext()
+
+
+def before_pass(learn: Learner) -> None:
+    """Prepares a further pass of the generator in a batch whose before_batch has been.
+
+    Calls that event of the callbacks that need it before every pass (they have `each_pass`): after
+    the loss of the pass before they ended what they had begun.
+    """
+    for callback in learn.cbs:
+        if isinstance(callback, MixedPrecision) or getattr(callback, "each_pass", False):
+            callback.before_batch()
 
 
 def grad_scaler(enabled: bool, state: dict) -> GradScaler:

@@ -19,6 +19,7 @@ class ClassifyColors(TrainingCallback):
     In validation and prediction, and wherever the generator is called by itself, it returns ab.
     """
 
+    each_pass = True
     order = 9  # whether inside Precision's autocast or outside makes no difference
 
     def before_batch(self) -> None:

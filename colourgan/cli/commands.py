@@ -15,9 +15,7 @@ from colourgan.files import replacing, shown
 from colourgan.plans import Study
 from colourgan.trainings import Pretrain
 
-BatchSize, DataDir, Device, Seed = (
-    hint(Pretrain, name) for name in ("batch_size", "data_dir", "device", "seed")
-)
+DataDir, Device, Seed = (hint(Pretrain, name) for name in ("data_dir", "device", "seed"))
 TrustPickle = Annotated[
     bool, Option("--trust-pickle", help="Load a .pkl model, which can run any code on loading.")
 ]
@@ -37,7 +35,7 @@ def evaluate(
         int | None, Option(help="Side of the test images, in pixels. [default: the models']")
     ] = None,
     limit: Annotated[int | None, Option(help="Maximum number of images. [default: all]")] = None,
-    batch_size: BatchSize = 64,
+    batch_size: Annotated[int, Option(help="Batch size.", metavar="<images>")] = 64,
     json: Annotated[bool, Option("--json", help="Print JSON instead of the table.")] = False,
     seed: Seed = 0,
     device: Device = "auto",

@@ -11,6 +11,7 @@ import typer
 from colourgan.errors import UsageError
 from colourgan.options import Entry, entries, flag
 
+_METAVARS = {int: "<int>", float: "<float>"}  # as Typer writes them for numbers
 _LISTS = (tuple[str, ...], tuple[str, ...] | None, tuple[int, ...])
 
 
@@ -22,12 +23,16 @@ def hint(kind: type, name: str) -> Any:
 def _hint(entry: Entry) -> Any:
     kinds = get_args(entry.field.type) or (entry.field.type,)
     plain = () if entry.field.type in _LISTS else (bool, int, float, Path)
-    base = next((kind for kind in plain if kind in kinds), str)
+    base = number = next((kind for kind in plain if kind in kinds), str)
+    if entry.about.words:  # beside numbers
+        base = str
     text = entry.about.describe()
     if entry.about.positional:
         return Annotated[base | None if entry.default is None else base, typer.Argument(help=text)]
     names = [flag(entry.name)] if base is bool and entry.about.role == "place" else []
     shape = {"metavar": f"<{entry.about.unit}>"} if entry.about.unit else {}
+    if base is not number and not shape:
+        shape = {"metavar": _METAVARS[number]}
     shown = entry.default not in (None, ()) and base is not bool
     return Annotated[
         base | None if entry.default is None else base,

@@ -2,7 +2,7 @@
 
 import typer
 
-from colourgan.errors import Diverged, RunError, UsageError
+from colourgan.errors import Diverged, RunError, UsageError, is_out_of_memory
 from colourgan.processes import launched_rank
 
 INTERRUPTED = 130  # what shells give for Ctrl-C
@@ -41,7 +41,7 @@ def explain(error: BaseException) -> tuple[int, str]:
         return INTERRUPTED, f"interrupted: {KEPT}"
     if isinstance(error, BrokenPipeError):
         return 1, "the reader of the output went away"
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    if is_out_of_memory(error):
         return 1, "out of memory: use a smaller --batch-size or --size"
     if isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] in TRAINING:
         return 2, (

@@ -22,7 +22,7 @@ from colourgan.colorize.colorizer import Colorizer, grey_copy
 from colourgan.colorize.formats import QUALITY, encoded, format_named, format_read, save
 from colourgan.colorize.inputs import Task, tasks
 from colourgan.devices import cores
-from colourgan.errors import DiskFull, RunError, UsageError
+from colourgan.errors import DiskFull, OutOfMemory, RunError, UsageError, is_out_of_memory
 from colourgan.files import remove_parts, replacing, shown
 from colourgan.hints import Hint
 from colourgan.images import pixels_of, read_rgb
@@ -197,8 +197,14 @@ def colored(
         if hints and isinstance(error, UsageError):  # one outside of the only picture
             raise
         _log.debug("%s", shown(task.source), exc_info=True)
-        said = f"cannot color {shown(task.source)}: {type(error).__name__}: {error}"
-        said = str(error) if isinstance(error, RunError) else said
+        what = f"cannot color {shown(task.source)}"
+        said = f"{what}: {type(error).__name__}: {error}"
+        if isinstance(error, OutOfMemory):
+            said = f"{what}: {error}"
+        elif isinstance(error, RunError):
+            said = str(error)
+        elif is_out_of_memory(error):  # for the picture itself
+            said = f"{what}: out of memory: try --jobs 1"
         if data is not None:  # what has no file has no name there
             said = said.replace("cannot read the picture", f"cannot read {shown(task.source)}", 1)
         return Outcome(task.source, (), "failed", (" ".join(said.split()),))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from colourgan import lab
-from colourgan.errors import UsageError
+from colourgan.errors import UsageError, naming_what_was_large
 from colourgan.hints import Hint, as_hint, change, grid_size
 from colourgan.images import Source, strips
 from colourgan.pictures import Picture
@@ -102,7 +103,7 @@ class Colorizer:
         if it has alpha. Pictures of like shapes in a list go through the network together. hints:
         of a single picture, the colors (x, y, color) that its pixels are meant to have, see
         `colourgan.hints.as_hint`. Raises RunError if one cannot be read, UsageError for what is no
-        picture or no hint.
+        picture or no hint, OutOfMemory where the network's memory is too small.
         """
         if not isinstance(pictures, list | tuple):
             picture = pictures if isinstance(pictures, Picture) else Picture(pictures)
@@ -129,7 +130,8 @@ class Colorizer:
         opened = picture if isinstance(picture, Picture) else Picture(picture)
         height, width = working_size(opened.height, opened.width, self.working_size)
         L = opened.resized_lightness(height, width)[None, None]
-        ab = self.runtime.samples(L, count, seed)
+        with self._naming_what_was_large():
+            ab = self.runtime.samples(L, count, seed)
         hints = list(hints)
         images = (self.colored(opened, one, hints) for one in ab)
         return Samples(images, spread(ab) if count > 1 else None)
@@ -154,7 +156,9 @@ class Colorizer:
                 for first in range(0, len(indices), _AT_ONCE):
                     chunk = indices[first : first + _AT_ONCE]
                     L = [pictures[i].resized_lightness(height, width) for i in chunk]
-                    for i, ab in zip(chunk, self._mean(np.stack(L)[:, None]), strict=True):
+                    with self._naming_what_was_large():
+                        predicted = self._mean(np.stack(L)[:, None])
+                    for i, ab in zip(chunk, predicted, strict=True):
                         found[i].append(ab)
         return [self.quality.factor * _mean_of(each) for each in found]
 
@@ -191,6 +195,18 @@ class Colorizer:
         if self.quality.mirrored:
             ab = (ab + self.runtime(np.ascontiguousarray(L[..., ::-1]))[..., ::-1]) / 2
         return ab
+
+    def _naming_what_was_large(self) -> AbstractContextManager[None]:
+        """Turns the error of a full memory into one that says what to try."""
+        quality = next(name for name, each in QUALITIES.items() if each == self.quality)
+        size, fast = self.working_size, next(iter(QUALITIES))
+        tries = [f"--working-size {size // 2}"] * (size // 2 >= SMALLEST)
+        tries += [f"--quality {fast}"] * (quality != fast)
+        return naming_what_was_large(
+            lambda: (
+                f"at working size {size} and quality {quality}: try {', '.join(tries)} or --jobs 1"
+            )
+        )
 
 
 def _enlarged(picture: Picture, ab: np.ndarray, size: tuple[int, int]) -> Enlarged:

@@ -9,6 +9,7 @@ from colourgan.datasets.loaders import (
     blank_dataloaders,
     color_dataloaders,
     labelled_dataloaders,
+    set_batch_size,
     test_files,
     training_parts,
     unpaired_dataloaders,
@@ -18,5 +19,6 @@ from colourgan.datasets.sources import DATASETS, dataset_root, fingerprint, is_s
 __all__ = [
     "AUGMENTATIONS", "DATASETS", "Cached", "CachedDL", "StreamedDL", "blank_dataloaders",
     "cached_images", "color_dataloaders", "dataset_root", "fingerprint", "fit_square", "is_stream",
-    "labelled_dataloaders", "native_size", "test_files", "training_parts", "unpaired_dataloaders",
+    "labelled_dataloaders", "native_size", "set_batch_size", "test_files", "training_parts",
+    "unpaired_dataloaders",
 ]  # fmt: skip

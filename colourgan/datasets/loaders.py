@@ -461,8 +461,7 @@ def cached_loader(
     images = cached.images
     if device.type == "cuda" and fits(count * size * size * 3, torch.cuda.mem_get_info(device)[0]):
         images = torch.from_numpy(np.array(images[:])).to(device)
-    # Batch norm cannot train on a last batch of one image.
-    drop_last = training and count > batch_size and count % batch_size == 1
+    drop_last = training and _ends_alone(count, batch_size)
     return CachedDL(
         items, images=images, labels=labels, bs=min(batch_size, count), shuffle=training,
         drop_last=drop_last, num_workers=0, after_batch=tfms, device=device,
@@ -530,3 +529,15 @@ def streamed_loaders(
         device=torch.device(device),
     )  # fmt: skip
     return train, valid
+
+
+def _ends_alone(count: int, batch_size: int) -> bool:
+    """Whether the last batch has one image, on which batch norm cannot train."""
+    return count > batch_size and count % batch_size == 1
+
+
+def set_batch_size(dls: DataLoaders, batch_size: int, accumulate: int = 1) -> None:
+    """Changes the batch size of loaders that exist; training batches are `accumulate` times it."""
+    whole, count = batch_size * accumulate, dls.train.n
+    dls.train.bs, dls.train.drop_last = min(whole, count), _ends_alone(count, whole)
+    dls.valid.bs = min(batch_size, dls.valid.n)

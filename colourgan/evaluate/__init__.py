@@ -14,7 +14,9 @@ images (S: their side in pixels; rows: a slice, numbers or a mask of images):
 - Distant(names, feature_encoder, images, device).add(measured) → Measured with distances.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from inspect import signature
 from itertools import combinations
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from torch import nn
 
 from colourgan.color import decode, lightness_to_grey
 from colourgan.distances import FEATURE_ENCODER, check_distances
-from colourgan.errors import RunError, UsageError
+from colourgan.errors import RunError, UsageError, naming_what_was_large
 from colourgan.evaluate.images import Computed, ImageSet, Rows, check_numbers, load_images
 from colourgan.evaluate.measured import (
     Distant,
@@ -48,6 +50,23 @@ PICTURED = 8  # images in the picture
 DECILES, RANKED = "deciles.png", 12  # the other picture, and its images
 
 
+def _saying_what_to_try(run: Callable[..., Evaluation]) -> Callable[..., Evaluation]:
+    """The function, whose error of a full memory names the batch size and a smaller one."""
+
+    @wraps(run)
+    def call(*args, **given) -> Evaluation:
+        asked = signature(run).bind(*args, **given)
+        asked.apply_defaults()
+        size, place = asked.arguments["batch_size"], asked.arguments["working_size"]
+        tries = [f"--batch-size {size // 2}"] * (size > 1)
+        tries.append(f"a smaller {'--size' if place is None else '--working-size'}")
+        with naming_what_was_large(lambda: f"at batch size {size}: try {' or '.join(tries)}"):
+            return run(*args, **given)
+
+    return call
+
+
+@_saying_what_to_try
 def evaluate(
     models: Mapping[str, nn.Module],
     data: str | Path,
@@ -83,7 +102,8 @@ def evaluate(
     while it is compared, 12·S² bytes per image, or 3·S² for its distances.
 
     Raises UsageError for models of different sizes without `size`, numbers that are too small and
-    unknown data or distances; RunError for a model that predicts NaN and for missing weights.
+    unknown data or distances; RunError for a model that predicts NaN and for missing weights,
+    OutOfMemory.
     """
     if size is None:
         sizes = {name: getattr(m, "arguments", {}).get("size") for name, m in models.items()}

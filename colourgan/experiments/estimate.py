@@ -17,7 +17,7 @@ from colourgan.experiments.scheduler import Schedule
 from colourgan.experiments.steps import Step, with_needs
 from colourgan.learners import TRAIN, read_history
 from colourgan.options import adapted
-from colourgan.trainings import TrainCycleGAN, Training
+from colourgan.trainings import AUTO, TrainCycleGAN, Training
 
 LONG = 5000  # batches: experiments with fewer are not worth trying first
 _BATCHES = 3  # of a trial, after as many that warm up; small ones are more
@@ -35,6 +35,8 @@ def estimated_seconds(found: Schedule) -> float | None:
     if found.seconds_left() is not None:
         return None  # the bar says it
     missing = [step for step in found.steps if found.state(step) == NOT_DONE]
+    if any(step.training.batch_size == AUTO for step in missing):
+        return None
     counts = {step.run: _batches(step, found) for step in missing}
     if sum(counts.values()) < LONG:
         return None
@@ -59,7 +61,7 @@ def generator_steps(training: Training, images: int) -> int:
     """
     if isinstance(training, TrainCycleGAN):
         images //= 2
-    steps = _epochs(training) * math.ceil(images / training.batch_size)
+    steps = _epochs(training) * math.ceil(images / training.images_per_step)
     alike = getattr(training, "same_batch", False)
     d_steps, g_steps = (getattr(training, name, 1) for name in ("d_steps", "g_steps"))
     return steps * g_steps if alike else steps // d_steps
@@ -79,7 +81,7 @@ def training_images(step: Step, found: Schedule) -> int:
 def _batches(step: Step, found: Schedule) -> int:
     """Of a whole training."""
     epochs = _epochs(step.training) + getattr(step.training, "d_epochs", 0)
-    return epochs * max(1, training_images(step, found) // step.training.batch_size)
+    return epochs * max(1, training_images(step, found) // step.training.images_per_step)
 
 
 def _trial(step: Step | None) -> Step | None:
@@ -89,7 +91,7 @@ def _trial(step: Step | None) -> Step | None:
     t, names = step.training, {each.name for each in fields(step.training)}
     short = {"frozen_epochs": 0, "d_epochs": 0, "patience": None}
     changes = {name: value for name, value in short.items() if name in names}
-    images = max(_IMAGES, _BATCHES * t.batch_size)
+    images = max(_IMAGES, _BATCHES * t.images_per_step)
     training = adapted(t, seed=0, epochs=2, limit=images, **changes)
     return replace(step, training=training, needs=_trial(step.needs), factors=None, rival=None)
 
@@ -100,7 +102,7 @@ def _timed(trial: Step, folder: Path, place: dict) -> dict[str, float]:
     for step in with_needs([trial]):
         if not (folder / step.run).exists():
             TRAIN[step.training.command](step.ready(folder, **place))
-        batches = max(1, step.training.limit // step.training.batch_size)
+        batches = max(1, step.training.limit // step.training.images_per_step)
         found[step.run] = read_history(folder / step.run)[-1]["seconds"] / batches
     return found
 

@@ -19,6 +19,7 @@ from colourgan.encoders import check_encoder
 from colourgan.errors import UsageError
 from colourgan.generators import GENERATORS
 from colourgan.initializations import INITIALIZATIONS
+from colourgan.learners.memory import saying_what_to_try
 from colourgan.objectives import OBJECTIVES
 from colourgan.options import options
 from colourgan.reconstructions import RECONSTRUCTIONS
@@ -51,7 +52,7 @@ def trains(kind: type[Training]) -> Callable:
                 training = type(training).made(vars(training) | given)
             check_names(training)
             check_processes(training)
-            with processes.joined(training.device):
+            with saying_what_to_try(training), processes.joined(training.device):
                 return run(training, list(L(cbs)))
 
         value = Parameter("training", Parameter.POSITIONAL_ONLY, default=None, annotation=kind)

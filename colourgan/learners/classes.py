@@ -58,7 +58,8 @@ def choose_decoding(generator: nn.Module, dls: DataLoaders, wanted: float) -> di
     found = []
     for temperature, vivid in product(TEMPERATURES, VIVID):
         classes.set_decoding(temperature, vivid, 1.0)
-        pred = torch.cat([classes.decode(part) for part in logits.split(32)])
+        device = classes.prior.device
+        pred = torch.cat([classes.decode(part.to(device)).cpu() for part in logits.split(32)])
         try:
             saturation = saturation_match(pred, L, goal)
         except RunError:  # all grey

@@ -17,6 +17,7 @@ from colourgan.datasets.loaders import Augment
 from colourgan.encoders import ENCODERS, build_classifier, save_weights
 from colourgan.errors import UsageError
 from colourgan.learners.calls import begin, trains
+from colourgan.learners.memory import first_size, settle_batches
 from colourgan.learners.runs import Run, new_folder
 from colourgan.learners.training import Phase, train
 from colourgan.options import places
@@ -41,7 +42,7 @@ def train_encoder(training: TrainEncoder, cbs: list[Callback]) -> Path:
     mean, std = (torch.tensor(v).view(1, 3, 1, 1).to(device) for v in (kind.mean, kind.std))
     tfms = [Augment(t.augmentation), IntToFloatTensor(), Normalize(mean, std)]
     dls, classes = labelled_dataloaders(
-        t.data, t.size, t.batch_size, t.limit, tfms, device, t.data_dir
+        t.data, t.size, first_size(t), t.limit, tfms, device, t.data_dir
     )
     if len(classes) < 2:
         raise UsageError(f"{t.data} has one class folder: a classifier needs at least 2")
@@ -53,6 +54,7 @@ def train_encoder(training: TrainEncoder, cbs: list[Callback]) -> Path:
     out = t.out or new_folder(f"{name}-classifier-{Path(t.data).resolve().name}")
     with Run.open(out, t) as run:
         run.note_learner(learn)
+        settle_batches(learn, run, t)
 
         def save_model() -> None:
             made = {k: v for k, v in arguments(t).items() if k not in (*places(t), "encoder")}

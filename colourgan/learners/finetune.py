@@ -14,6 +14,7 @@ from colourgan.discriminators import DISCRIMINATORS
 from colourgan.errors import UsageError
 from colourgan.learners.calls import begin, trains
 from colourgan.learners.color import Outputs, generator_learner
+from colourgan.learners.memory import first_size, settle_batches
 from colourgan.learners.runs import Run, new_folder, read_training
 from colourgan.learners.training import Phase, train
 from colourgan.models import load_model, name_of, safe_model_file
@@ -47,7 +48,7 @@ def gan_finetune(training: GanFinetune, cbs: list[Callback]) -> Path:
     generator = load_model(file).to(device)
     size = generator.arguments["size"]
     adversarial = against(DISCRIMINATORS[t.discriminator](size, t.d_norm, t.d_width), t)
-    dls = color_dataloaders(data=t.data, size=size, batch_size=t.batch_size, limit=t.limit,
+    dls = color_dataloaders(data=t.data, size=size, batch_size=first_size(t), limit=t.limit,
         augmentation=t.augmentation, device=device, data_dir=t.data_dir, seed=t.seed)  # fmt: skip
     adam = partial(FusedAdam, mom=t.beta1, sqr_mom=t.beta2, eps=1e-8, wd=t.weight_decay)
     learn = generator_learner(
@@ -62,6 +63,7 @@ def gan_finetune(training: GanFinetune, cbs: list[Callback]) -> Path:
     name = name_of(t.model)
     with Run.open(t.out or new_folder(f"{name}-gan"), t) as run:
         run.note_learner(learn, discriminator=count(adversarial.discriminator))
+        settle_batches(learn, run, t)
         outputs = Outputs(learn, run, stateful.get("ema"))
 
         def save_model() -> None:

@@ -14,12 +14,14 @@ from colourgan.generators import GENERATORS
 from colourgan.learners.calls import begin, trains
 from colourgan.learners.classes import choose_decoding, count_colors
 from colourgan.learners.color import Outputs, color_learner, generator_learner
+from colourgan.learners.memory import first_size, settle_batches
+from colourgan.learners.rates import settle_rate
 from colourgan.learners.runs import Run, new_folder, read_training
 from colourgan.learners.training import Phase, train
 from colourgan.models import load_model, safe_model_file
 from colourgan.optimizers import FusedAdam
 from colourgan.options import flag
-from colourgan.trainings import Pretrain
+from colourgan.trainings import AUTO, Pretrain
 
 GENERATOR = (
     "encoder", "self_attention", "blur", "decoder_width", "decoder_channels", "encoder_stages",
@@ -57,16 +59,13 @@ def pretrain(training: Pretrain, cbs: list[Callback]) -> Path:
             own["reconstruction"] = kept or ("bins" if hasattr(started, "classes") else "l1")
         t = replace(t, **own)
     t = replace(t, reconstruction=t.reconstruction or "l1")
-    phases = [
-        Phase(t, t.frozen_epochs, t.lr, frozen=True),
-        Phase(t, t.epochs, (t.lr * t.encoder_lr_ratio, t.lr)),
-    ]
     device = begin(t)
     dls = color_dataloaders(
-        t.data, t.size, t.batch_size, t.limit, t.augmentation, device, t.data_dir, t.seed
+        t.data, t.size, first_size(t), t.limit, t.augmentation, device, t.data_dir, t.seed
     )
     adam = partial(FusedAdam, sqr_mom=t.beta2, eps=t.eps)
-    shared = {"lr": t.lr, "precision": t.precision, "reconstruction": t.reconstruction}
+    lr = Pretrain.lr if t.lr == AUTO else t.lr
+    shared = {"lr": lr, "precision": t.precision, "reconstruction": t.reconstruction}
     if started is None:
         shared |= {name: getattr(t, name) for name in (*GENERATOR, "weight_decay", "rebalancing")}
         learn = color_learner(dls, opt_func=adam, **shared)
@@ -90,6 +89,13 @@ def pretrain(training: Pretrain, cbs: list[Callback]) -> Path:
     arch = t.encoder.partition("@")[0]
     with Run.open(t.out or new_folder(f"{arch}-{Path(t.data).resolve().name}"), t) as run:
         run.note_learner(learn)
+        settle_batches(learn, run, t)
+        if t.lr == AUTO:
+            lr = settle_rate(learn, run, t.encoder_lr_ratio, frozen=t.frozen_epochs > 0)
+        phases = [
+            Phase(t, t.frozen_epochs, lr, frozen=True),
+            Phase(t, t.epochs, (lr * t.encoder_lr_ratio, lr)),
+        ]
         outputs = Outputs(learn, run, stateful.get("ema"))
         train(learn, run, phases, outputs.save_model, outputs.show_samples, stateful)
         if t.reconstruction == "bins":

@@ -32,6 +32,7 @@ from colourgan.options import flag, options
 from colourgan.trainings import SCHEMA, Training, arguments, recorded
 
 LIBRARIES = ("torch", "torchvision", "fastai", "timm")
+RATES = "lr_find.png"
 LOCK, HOLDER = ".lock", ".lock-holder"
 _log = logging.getLogger(__name__)
 
@@ -276,7 +277,7 @@ def is_unused(path: Path) -> bool:
     if not path.exists():
         return True
     return path.is_dir() and all(
-        file.name in ("config.json", LOCK, HOLDER) or file.match(".config.*.part*")
+        file.name in ("config.json", RATES, LOCK, HOLDER) or file.match(".config.*.part*")
         for file in path.iterdir()
     )
 

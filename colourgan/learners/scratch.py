@@ -16,6 +16,7 @@ from colourgan.generators import GENERATORS
 from colourgan.learners.calls import begin, trains
 from colourgan.learners.color import Outputs, generator_learner
 from colourgan.learners.finetune import against, count
+from colourgan.learners.memory import first_size, settle_batches
 from colourgan.learners.runs import Run, new_folder
 from colourgan.learners.training import Phase, train
 from colourgan.objectives import build_objective
@@ -42,7 +43,7 @@ def train_generator(training: TrainGenerator, cbs: list[Callback]) -> Path:
     if t.ema:
         stateful["ema"] = EMA(t.ema)
     dls = color_dataloaders(
-        t.data, t.size, t.batch_size, t.limit, t.augmentation, device, t.data_dir, t.seed
+        t.data, t.size, first_size(t), t.limit, t.augmentation, device, t.data_dir, t.seed
     )
     learn = generator_learner(
         dls, generator.to(device), _published_adam(t), t.lr, t.precision,
@@ -92,6 +93,7 @@ def _run(
     """Trains in a run folder, which it returns; more, sizes: see `Run.note_learner`."""
     with Run.open(t.out or new_folder(f"{kind}-{Path(t.data).resolve().name}"), t) as run:
         run.note_learner(learn, more, **sizes)
+        settle_batches(learn, run, t)
         outputs = Outputs(learn, run, stateful.get("ema"))
         phases = [Phase(t, t.epochs, t.lr)]
         train(learn, run, phases, outputs.save_model, outputs.show_samples, stateful)

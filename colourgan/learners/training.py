@@ -18,6 +18,7 @@ from colourgan import plots, processes
 from colourgan.callbacks import Adversarial, TrainingCallback, Watch, begin_alike
 from colourgan.datasets import StreamedDL
 from colourgan.errors import UsageError
+from colourgan.learners.memory import saying_what_to_try
 from colourgan.learners.runs import Run, set_random_state
 from colourgan.schedules import SCHEDULES
 from colourgan.trainings import Training
@@ -154,8 +155,26 @@ def train(
     save_model writes the model file; show_samples(epoch) draws samples; stateful: further objects
     whose state belongs to the run (discriminator, averaged weights); stopped: asked before every
     epoch whether to train no more. Raises RunError on NaN, UsageError if the generator would not
-    take a single step.
+    take a single step, OutOfMemory.
     """
+    parts = getattr(phases[0].training, "accumulate", 1)
+
+    def kept() -> str:
+        return f"; {run.path} has the model of epoch {len(run.history)}" if run.history else ""
+
+    with saying_what_to_try(phases[0].training, -(-learn.dls.train.bs // parts), kept):
+        _train(learn, run, phases, save_model, show_samples, stateful, stopped)
+
+
+def _train(
+    learn: Learner,
+    run: Run,
+    phases: list[Phase],
+    save_model: Callable[[], None],
+    show_samples: Callable[[int], None] | None,
+    stateful: dict[str, Stateful] | None,
+    stopped: Callable[[], bool],
+) -> None:
     batches = len(learn.dls.train) * sum(phase.epochs for phase in phases if not phase.alone)
     asked = phases[0].training
     d_steps = 1 if getattr(asked, "same_batch", False) else getattr(asked, "d_steps", 1)

@@ -68,6 +68,24 @@ def curves(history: Iterable[Mapping], path: Path | str) -> None:
         figure.savefig(beside, format="png")
 
 
+def range_test(
+    rates: Sequence[float], losses: Sequence[float], chosen: float, path: Path | str
+) -> None:
+    """Writes a PNG of a learning rate range test: losses over rates, the chosen rate marked."""
+    figure, (axes,) = _figure(1)
+    axes.plot(rates, losses, color=COLORS[0])
+    axes.axvline(chosen, color=DARK, linestyle=_DASHED, label=f"chosen: {chosen:g}")
+    low, high = min(losses), losses[0]
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))  # not where it diverges
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss, smoothed")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png")
+
+
 def compare_curves(
     histories: Mapping[str, Sequence[Sequence[Mapping]]],
     columns: Sequence[str],

@@ -135,14 +135,16 @@ def _cell(study: Study, seed: int, factors: dict[str, str]) -> Step:
 def _pretraining(study: Study, seed: int, factors: dict[str, str]) -> Pretrain | TrainGenerator:
     base, encoder, generator = study.base, factors["encoder"], factors["generator"]
     limit = None if factors["limit"] == ALL else int(factors["limit"])
-    epochs = max(1, round(study.steps * base.batch_size / limit)) if study.steps else base.epochs
+    epochs = base.epochs
+    if study.steps:
+        epochs = max(1, round(study.steps * base.images_per_step / limit))
     shared = {
         "data": factors["data"], "size": int(factors["size"]), "limit": limit, "seed": seed,
         "reconstruction": factors["method"], "precision": study.precision,
     }  # fmt: skip
     if generator != UNET:
-        names = ("batch_size", "augmentation", "lr", "schedule", "decay_steps", "lr_floor", "ema",
-                 "beta2")  # fmt: skip
+        names = ("batch_size", "accumulate", "augmentation", "lr", "schedule", "decay_steps",
+                 "lr_floor", "ema", "beta2")  # fmt: skip
         shared |= {name: getattr(base, name) for name in names}
         return TrainGenerator(generator=generator, discriminator=ALONE, epochs=epochs, **shared)
     tuning, stages, decoder = factors["tuning"], factors["stages"], factors["decoder"]
