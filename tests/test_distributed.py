@@ -232,6 +232,21 @@ def test_each_process_augments_by_draws_of_its_own_and_statistics_are_those_of_a
     assert first[2] == second[2]  # with the statistics of all
 
 
+def test_each_process_accumulates_its_gradients(exact, data, tmp_path):
+    given = EXACT | {"data": data, "batch_size": 4, "accumulate": 2, "out": tmp_path / "run"}
+    together(2, tmp_path / "log", trained, "train-generator", given)
+    one, two = (load_model(run).state_dict() for run in (exact[0] / "1", tmp_path / "run"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_numbers_that_a_training_finds_are_of_one_process(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "launched", lambda: 2)
+    for given in ({"batch_size": "auto"}, {"batch_size": 8, "lr": "auto"}):
+        with pytest.raises(UsageError, match="--lr auto are for one process, not for 2"):
+            TRAIN["pretrain"](data=data, **given, out=tmp_path / "run")
+
+
 def test_a_stream_is_shared_too(tmp_path):
     data = write_shards(tmp_path / "shards", range(30))
     given = EXACT | {"data": data, "epochs": 1, "limit": 20}

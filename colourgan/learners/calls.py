@@ -24,7 +24,7 @@ from colourgan.objectives import OBJECTIVES
 from colourgan.options import options
 from colourgan.reconstructions import RECONSTRUCTIONS
 from colourgan.schedules import SCHEDULES
-from colourgan.trainings import Training
+from colourgan.trainings import AUTO, Training
 
 _ALL = (DISCRIMINATORS, GENERATORS, INITIALIZATIONS, OBJECTIVES, RECONSTRUCTIONS, SCHEDULES)
 REGISTRIES = {registry.kind: registry for registry in _ALL}
@@ -90,6 +90,8 @@ def check_processes(training: Training) -> None:
         return
     if not training.distributed:
         raise UsageError(f"{training.command} trains in one process, not in {count}")
+    if AUTO in (images, getattr(training, "lr", None)):
+        raise UsageError(f"--batch-size auto and --lr auto are for one process, not for {count}")
     if rest := images % count:
         near = f"{images - rest} or {images - rest + count}" if images > rest else f"{count}"
         raise UsageError(

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from colourgan import processes
 from colourgan.callbacks import Accumulation
 from colourgan.datasets import set_batch_size
 from colourgan.devices import free_memory
@@ -55,7 +56,7 @@ def settle_batches(learn: Learner, run: Run, t: Training) -> None:
             _log.info("%s: batch size %d fits the memory (%s)", run.path, chosen["batch_size"], why)
         size = chosen["batch_size"]
     if accumulate > 1:
-        learn.accumulation.size = size
+        learn.accumulation.size = size // processes.world()  # a batch is that of all processes
     if accumulate > 1 or t.batch_size == AUTO:
         set_batch_size(learn.dls, size, accumulate)
 
