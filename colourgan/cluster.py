@@ -99,6 +99,33 @@ def _kept_handler() -> Iterator[None]:
             signal.signal(signal.SIGTERM, handler)
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C ends the block as KeyboardInterrupt, whatever Ray makes of it on the way.
+
+    Where the signal meets it in its own threads or callbacks, what comes out is one of its errors.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler, pressed = signal.getsignal(signal.SIGINT), threading.Event()
+
+    def interrupt(number, frame):
+        pressed.set()
+        if callable(handler):
+            handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception:
+        if pressed.is_set():
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
 def enter(folder: str) -> None:
     """Makes relative paths mean in a worker what they meant in the folder they were given in."""
     with suppress(OSError):  # a node without it may see all that has an absolute path

@@ -349,6 +349,6 @@ def test_colorize_names_the_working_size(kind, model, tmp_path, monkeypatch, cap
     command = "colorize", tmp_path / "a.png", "--model", model, "--device", "cpu"
     assert call(monkeypatch, *command, "--out", tmp_path / "c", "--working-size", 64) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    said = "a.png: out of memory at working size 64 and quality good: try --working-size 32, "
+    said = "a.png: out of memory at working size 64: try --working-size 32, "
     assert said + "--quality fast or --jobs 1" in last
     assert not list((tmp_path / "c").glob("*.png"))

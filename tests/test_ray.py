@@ -21,7 +21,7 @@ from test_study import TOY, results
 from tiny_colorizers import noise, painter_file
 from tiny_runs import call, make_data, started
 
-from colourgan.cluster import connected
+from colourgan.cluster import connected, interruptible
 from colourgan.colorize import Colorizer, cluster, colorize_files, colorize_on_ray
 from colourgan.errors import RunError, UsageError
 from colourgan.experiments import cluster as experiments_cluster
@@ -248,6 +248,19 @@ cluster.Worker = Slow
 """
 
 
+def test_what_ray_makes_of_ctrl_c_is_an_interruption():
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # the signal meets another thread
+    try:
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            signal.raise_signal(signal.SIGINT)
+            raise RunError("Ray gave up")
+        with pytest.raises(RunError), interruptible():
+            raise RunError("Ray gave up")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_leaves_a_report_and_one_line(nodes, model, folder, monkeypatch):
     make_photos(40)
     monkeypatch.setenv("RAY_ADDRESS", nodes.address)
@@ -256,7 +269,7 @@ def test_ctrl_c_leaves_a_report_and_one_line(nodes, model, folder, monkeypatch):
         wait_for(lambda: len(rows("r.csv")) >= 4)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=180)
-    assert process.returncode == 130 and not out
+    assert process.returncode == 130 and not out, err
     assert err.startswith("colourgan: interrupted: ") and err.count("\n") == 1
     found = rows("r.csv")
     assert 4 <= len(found) < 41

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from colourgan.cluster import connected, enter, room
+from colourgan.cluster import connected, enter, interruptible, room
 from colourgan.colorize.album import (
     Outcome,
     Settings,
@@ -90,6 +90,7 @@ def colorize_on_ray(
                 add_to_report(found.values(), file)
 
     with (
+        interruptible(),
         connected(address) if left else nullcontext() as ray,
         tqdm(total=len(left), unit="picture", disable=None if progress else True) as bar,
     ):

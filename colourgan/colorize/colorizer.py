@@ -198,15 +198,11 @@ class Colorizer:
 
     def _naming_what_was_large(self) -> AbstractContextManager[None]:
         """Turns the error of a full memory into one that says what to try."""
-        quality = next(name for name, each in QUALITIES.items() if each == self.quality)
         size, fast = self.working_size, next(iter(QUALITIES))
         tries = [f"--working-size {size // 2}"] * (size // 2 >= SMALLEST)
-        tries += [f"--quality {fast}"] * (quality != fast)
-        return naming_what_was_large(
-            lambda: (
-                f"at working size {size} and quality {quality}: try {', '.join(tries)} or --jobs 1"
-            )
-        )
+        tries += [f"--quality {fast}"] * (self.quality != QUALITIES[fast])
+        tried = " or ".join(filter(None, (", ".join(tries), "--jobs 1")))
+        return naming_what_was_large(lambda: f"at working size {size}: try {tried}")
 
 
 def _enlarged(picture: Picture, ab: np.ndarray, size: tuple[int, int]) -> Enlarged:
