@@ -37,6 +37,7 @@ EXACT = SHARED | {
     "epochs": 2, "norm": "none", "d_norm": "none", "dropout": 0.0, "augmentation": "none",
     "width": 4, "d_width": 4, "ema": 0.9,
 }  # fmt: skip
+PARTS = {"batch_size": 4, "accumulate": 2}  # the same steps
 PRETRAINING = SHARED | {
     "encoder": "resnet20@none", "epochs": 1, "frozen_epochs": 1, "ema": 0.9, "decoder_channels": 8,
 }  # fmt: skip
@@ -233,7 +234,7 @@ def test_each_process_augments_by_draws_of_its_own_and_statistics_are_those_of_a
 
 
 def test_each_process_accumulates_its_gradients(exact, data, tmp_path):
-    given = EXACT | {"data": data, "batch_size": 4, "accumulate": 2, "out": tmp_path / "run"}
+    given = EXACT | PARTS | {"data": data, "out": tmp_path / "run"}
     together(2, tmp_path / "log", trained, "train-generator", given)
     one, two = (load_model(run).state_dict() for run in (exact[0] / "1", tmp_path / "run"))
     for name, value in one.items():
@@ -249,7 +250,7 @@ def test_numbers_that_a_training_finds_are_of_one_process(data, tmp_path, monkey
 
 def test_a_stream_is_shared_too(tmp_path):
     data = write_shards(tmp_path / "shards", range(30))
-    given = EXACT | {"data": data, "epochs": 1, "limit": 20}
+    given = EXACT | {"data": data, "epochs": 1, "limit": 20} | PARTS
     one = together(1, tmp_path, trained, "train-generator", given | {"out": tmp_path / "1"})
     two = together(2, tmp_path, trained, "train-generator", given | {"out": tmp_path / "2"})
     (alone,), (first, second) = ([images for _, images, _ in each] for each in (one, two))

@@ -7,7 +7,6 @@ from fastai.callback.core import CancelBackwardException, CancelBatchException, 
 from fastai.learner import Learner
 from torch import Tensor
 
-from colourgan import processes
 from colourgan.callbacks.base import TrainingCallback
 from colourgan.callbacks.precision import before_pass
 from colourgan.errors import UsageError
@@ -83,8 +82,6 @@ class Accumulation(TrainingCallback):
         """Forward and backward of every part; pred and loss of all, detached."""
         learn, count = self.learn, len(xb[0])
         number = -(-count // self.size)
-        if processes.world() > 1:  # all have to take the same passes; their shares differ by one
-            number = max(processes.gathered(number))
         # Of nearly the same size, so that no image is alone: batch norm could not train on it.
         split = [
             list(zip(*(each.tensor_split(number) for each in b), strict=True)) for b in (xb, yb)

@@ -539,5 +539,7 @@ def _ends_alone(count: int, batch_size: int) -> bool:
 def set_batch_size(dls: DataLoaders, batch_size: int, accumulate: int = 1) -> None:
     """Changes the batch size of loaders that exist; training batches are `accumulate` times it."""
     whole, count = batch_size * accumulate, dls.train.n
+    if isinstance(dls.train, StreamedDL):  # counts this process's share alone
+        whole //= dls.train.stream.world
     dls.train.bs, dls.train.drop_last = min(whole, count), _ends_alone(count, whole)
     dls.valid.bs = min(batch_size, dls.valid.n)
