@@ -235,9 +235,13 @@ def test_pictures_in_parquet_files_are_colored(nodes, model, folder, slow, monke
     assert "the workers died that were to color it" in said["all.parquet/deadly.png"]
 
 
+# A shell's background job, as a test run may be one, ignores Ctrl-C and hands that down.
 SLOW = """
+import signal
 import time
 from colourgan.colorize import cluster
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Slow(cluster.Worker):
     def color(self, *given):
