@@ -26,8 +26,7 @@ class Distributed(TrainingCallback):
     early has to be agreed on.
     """
 
-    # After an accumulation of gradients has cancelled the step, before Precision looks at them.
-    order = 8
+    order = 8  # before Precision looks at the gradients
 
     def start_fit(self) -> None:
         part = processes.rank(), processes.world()
