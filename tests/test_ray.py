@@ -286,7 +286,8 @@ def test_ctrl_c_leaves_a_report_and_one_line(nodes, model, folder, monkeypatch):
 
 def test_a_study_has_the_same_results_though_a_node_dies(nodes, folder):
     data = str(make_data(folder / "data", train=16, test=6))
-    plan = replace(TOY, seeds=1, data=(data,), base=replace(TOY.base, epochs=4))
+    # Long enough not to be done before its node is.
+    plan = replace(TOY, seeds=1, data=(data,), base=replace(TOY.base, epochs=24))
     study(plan, out=folder / "local")
 
     def kill():
