@@ -14,7 +14,10 @@ from torch import nn
 from colourgan.convolutions import ToOneChannel, with_fast_depthwise
 
 BATCH = 16
-DEPTHWISE = [(960, 2, 3, 1), (1152, 2, 5, 1), (672, 7, 5, 2), (96, 32, 3, 2), (144, 16, 3, 1)]
+DEPTHWISE = [
+    (960, 2, 3, 1), (1152, 2, 5, 1), (672, 7, 5, 2), (576, 4, 3, 2), (192, 8, 3, 2),
+    (144, 16, 3, 2), (96, 32, 3, 2), (144, 16, 3, 1),
+]  # fmt: skip
 TO_ONE = [(128, 31), (128, 15)]
 
 

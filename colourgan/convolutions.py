@@ -58,7 +58,7 @@ class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution; under a CPU's bfloat16 autocast its gradient is float32.
 
     That is for one with a stride, a kernel above 3×3 or few pixels: oneDNN has no bfloat16 kernel
-    for its gradient, and what it falls back to takes up to 70 times as long as float32.
+    for its gradient, and what it falls back to takes many times as long as float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
