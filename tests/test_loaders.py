@@ -11,8 +11,16 @@ from tiny_pictures import SIDE, expected, make, make_parts, names, numbered
 from torch import Tensor
 
 from colourgan import datasets
-from colourgan.datasets import cache, cached_images, color_dataloaders, loaders, training_parts
-from colourgan.datasets.loaders import Aging, Augment, OpenRGB, labelled_dataloaders
+from colourgan.datasets import (
+    cache,
+    cached_images,
+    color_dataloaders,
+    loaders,
+    parts,
+    training_parts,
+)
+from colourgan.datasets.augmentation import Aging, Augment
+from colourgan.datasets.loaders import OpenRGB, labelled_dataloaders
 from colourgan.errors import UsageError
 
 
@@ -51,7 +59,7 @@ def test_a_valid_folder_is_respected(tmp_path, train):
 def test_the_validation_part_is_a_tenth_but_1000_at_most(tmp_path, monkeypatch):
     def listed(count):
         files = [tmp_path / "train" / f"{i}.png" for i in range(count)]
-        monkeypatch.setattr(loaders, "list_images", lambda folder: list(files))
+        monkeypatch.setattr(parts, "list_images", lambda folder: list(files))
         return [len(part) for part in training_parts(tmp_path)]
 
     (tmp_path / "train").mkdir()

@@ -24,6 +24,7 @@ from colourgan.generators.dynamic_unet import ColorUnet
 from colourgan.learners import gan_finetune, memory, pretrain, rates, read_config, train_generator
 from colourgan.learners.memory import largest_batch
 from colourgan.learners.runs import random_state
+from colourgan.learners.training import ReturnMemory
 from colourgan.learners.trial import fit_on, without_trace
 
 GIVEN = {
@@ -47,6 +48,14 @@ def model(data, tmp_path_factory):
 
 def model_hash(run):
     return file_hash(run / "model.safetensors")
+
+
+def test_training_gives_freed_memory_back_to_the_system(data, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(ReturnMemory, "trim", given.append)
+    monkeypatch.setattr(ReturnMemory, "EVERY", 4)
+    pretrain(**GIVEN, data=data, batch_size=16, out=tmp_path / "p")
+    assert given == [0] * 6  # in 2 epochs of 9 batches, after the 1st, 5th and 9th
 
 
 # Leaving no trace

@@ -347,6 +347,15 @@ def test_a_card_names_public_data_and_what_it_started_from(tmp_path, run):
     assert "license" not in about and "None is named: ask before" in text
 
 
+def test_a_card_says_what_auto_found(tmp_path, run):
+    other = tmp_path / "found"
+    training = GanFinetune(model="hf:bob/base", data="cifar10", batch_size="auto", lr=1e-4)
+    write_config(other, training, chosen={"batch_size": 64})
+    (other / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    text = prepared(other, NAME).card
+    assert "| `--batch-size` | `auto` (64) |" in text and "| `--lr` | `0.0001` |" in text
+
+
 def test_all_named_data_sets_are_known():
     assert sharing.NAMED_DATA.keys() == set(DATASETS)
 

@@ -1,25 +1,21 @@
 """fastai DataLoaders that read whole batches from the cache and compute on the device."""
 
-import hashlib
-import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from fastai.data.core import DataLoaders, TfmdDL, TfmdLists
 from fastai.torch_core import TensorCategory, TensorImage, to_detach
-from fastai.vision.augment import RandTransform
 from fastcore.basics import chunked
 from fasttransform import ItemTransform, Transform
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, pad
 
 from colourgan import color, processes
+from colourgan.datasets.augmentation import Aging, Augment, augmentations
 from colourgan.datasets.cache import (
     Cached,
     cached_images,
@@ -27,72 +23,15 @@ from colourgan.datasets.cache import (
     warn_left_out,
     warn_skipped,
 )
+from colourgan.datasets.parts import VALID_MOST, VALID_SHARE, training_parts
 from colourgan.datasets.shards import open_parts
 from colourgan.datasets.sources import dataset_root, is_stream
 from colourgan.datasets.streams import Stream, decoded, first_images
 from colourgan.errors import UsageError
-from colourgan.images import list_images, read_rgb
+from colourgan.images import read_rgb
 
-SPLIT_SEED = 0  # one split for all runs, or the images one run trained on would test another
-TEST_SHARE = 0.1  # of a folder that has no train/ and test/ of its own
-VALID_SHARE, VALID_MOST = 0.1, 1000
-AUGMENTATIONS = ("flip", "crop", "zoom", "aging")
 RESIDENT = 0.25  # of a GPU's free memory that images may take
-LEAST_ZOOM = 0.4  # of the area of an image that "zoom" leaves
 FEWEST_UNPAIRED = 4  # training images: two in each half, for batch norm
-
-
-class Parts(NamedTuple):
-    """Paths of the images to train on and to choose by, each in a fixed shuffled order."""
-
-    train: list[Path]
-    valid: list[Path]
-
-
-def training_parts(root: Path) -> Parts:
-    """Training and validation images of a data set's folder; its test images are never opened.
-
-    Validation images are those in valid/, else a seeded tenth (1,000 at most) of the training ones.
-    """
-    if (root / "train").is_dir():
-        files = list_images(root / "train")
-    else:
-        files = _not_apart(root)
-        test = set() if (root / "test").is_dir() else set(_chosen_for_test(files, root))
-        files = [file for file in files if file not in test]
-    random.Random(SPLIT_SEED).shuffle(files)
-    if (root / "valid").is_dir():
-        random.Random(SPLIT_SEED).shuffle(valid := list_images(root / "valid"))
-        return Parts(files, valid)
-    share = min(VALID_MOST, max(1, int(len(files) * VALID_SHARE)))
-    return Parts(files[share:], files[:share])
-
-
-def test_files(root: Path) -> list[Path]:
-    """Test images: those in test/, else of a folder without train/ a tenth chosen by name.
-
-    Choosing by a hash of each file's name keeps the others in training when files come or go.
-    """
-    if (root / "test").is_dir():
-        return list_images(root / "test")
-    if (root / "train").is_dir():
-        raise UsageError(f"{root} has a train/ but no test/ folder to evaluate on")
-    if not (files := _not_apart(root)):
-        raise UsageError(f"{root} has no images but those in valid/: none to evaluate on")
-    return _chosen_for_test(files, root)
-
-
-def _not_apart(root: Path) -> list[Path]:
-    """The images of a folder without train/ that do not lie in its test/ or valid/."""
-    return [f for f in list_images(root) if f.relative_to(root).parts[0] not in ("test", "valid")]
-
-
-def _chosen_for_test(files: list[Path], root: Path) -> list[Path]:
-    names = (file.relative_to(root).as_posix().encode() for file in files)
-    digests = (hashlib.sha256(name).digest()[:4] for name in names)
-    hashes = {f: int.from_bytes(each, "big") for f, each in zip(files, digests, strict=True)}
-    chosen = [file for file in files if hashes[file] < TEST_SHARE * 2**32]
-    return chosen or sorted(files, key=hashes.get)[:1]
 
 
 class OpenRGB(Transform):
@@ -116,57 +55,6 @@ class Pictures(TfmdLists):
         return 0
 
 
-def augmentations(mode: str) -> set[str]:
-    """What a mode such as "flip+zoom" asks for; UsageError for words that are not AUGMENTATIONS."""
-    words = set() if mode == "none" else set(mode.split("+"))
-    if not words <= set(AUGMENTATIONS):
-        choices = f"none, or with + between: {', '.join(AUGMENTATIONS)}"
-        raise UsageError(f"unknown augmentation '{mode}': choices: {choices}")
-    return words
-
-
-class Augment(RandTransform):
-    """Random flips, shifts and crops, drawn anew for each image of a training batch, on its device.
-
-    mode: words of AUGMENTATIONS joined by +, or "none". "crop" shifts by up to an eighth of the
-    side with reflection padding; "zoom" resizes a random crop, of LEAST_ZOOM to 1 of the area and
-    an aspect ratio of 3:4 to 4:3, to the whole.
-    """
-
-    split_idx = 0
-
-    # Drawn on the CPU, so that a seed means the same on every device; moved without waiting for it.
-    def __init__(self, mode: str):
-        self.mode = augmentations(mode)
-        super().__init__(p=1.0)
-
-    def encodes(self, rgb: TensorImage):  # uint8 (N, 3, H, W)
-        count = len(rgb)
-        if "zoom" in self.mode:
-            area = torch.empty(count).uniform_(LEAST_ZOOM, 1)
-            ratio = torch.empty(count).uniform_(-math.log(4 / 3), math.log(4 / 3)).exp()
-            width, height = ((area * r).sqrt().clamp(max=1) for r in (ratio, 1 / ratio))
-            x, y = ((1 - side) * torch.empty(count).uniform_(-1, 1) for side in (width, height))
-            theta = torch.zeros(count, 2, 3)
-            theta[:, 0, 0], theta[:, 1, 1], theta[:, 0, 2], theta[:, 1, 2] = width, height, x, y
-            grid = affine_grid(theta, list(rgb.shape), align_corners=False)
-            grid = grid.to(rgb.device, non_blocking=True)
-            part = grid_sample(rgb.float(), grid, padding_mode="reflection", align_corners=False)
-            rgb = part.round().clamp(0, 255).to(torch.uint8)
-        if "crop" in self.mode:
-            most, last = rgb.shape[-1] // 8, rgb.shape[-1] - 1  # images are square
-            shown = torch.arange(last + 1) + torch.randint(-most, most + 1, (2, count, 1))
-            # Reflected at the borders.
-            y, x = (last - (last - shown.abs()).abs()).to(rgb.device, non_blocking=True)
-            image = torch.arange(count, device=rgb.device)[:, None, None]
-            # Indexing with the channel slice in between gives (N, H, W, 3), channels last.
-            rgb = rgb[image, :, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
-        if "flip" in self.mode:
-            flip = (torch.rand(count) < 0.5).to(rgb.device, non_blocking=True)
-            rgb = torch.where(flip[:, None, None, None], rgb.flip(-1), rgb)
-        return rgb
-
-
 class ToLab(ItemTransform):
     """A batch of uint8 RGB images as (L, ab); decodes to (grey, color) pictures to show."""
 
@@ -178,31 +66,6 @@ class ToLab(ItemTransform):
         # Of three channels: fastai shows a single one in negative, stretched to black and white.
         grey = color.lightness_to_grey(L).expand(-1, 3, -1, -1)
         return TensorImage(grey), TensorImage(color.decode(L, ab))
-
-
-class Aging(ItemTransform):
-    """Makes the lightness of training batches that of older photographs; colors stay the true ones.
-
-    Each applied to about half of the images: contrast changed by up to a fifth, brightness by up to
-    10 of 100 units of L, grain with a standard deviation of up to 3, blur.
-    """
-
-    split_idx = 0
-
-    def encodes(self, batch):
-        L, ab = batch
-        shape = (len(L), 1, 1, 1)
-        # Uniform in (0, 1] for about half of the images, 0 for the others.
-        strengths = [torch.rand(shape) * (torch.rand(shape) < 0.5) for _ in range(4)]
-        contrast, brightness, grain, blur = (
-            each.to(L.device, non_blocking=True) for each in strengths
-        )
-        # These two uniform in -1 to 1 for that half.
-        contrast, brightness = (2 * each - each.sign() for each in (contrast, brightness))
-        L = L * (1 + 0.2 * contrast) + 0.2 * brightness
-        soft = avg_pool2d(pad(L, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        noise = torch.randn(L.shape).to(L.device, non_blocking=True)
-        return (torch.lerp(L, soft, blur) + 0.06 * grain * noise).clamp(-1, 1), ab
 
 
 class CachedDL(TfmdDL):

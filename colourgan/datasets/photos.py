@@ -21,7 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from colourgan.datasets.cache import Cached, warn_skipped
-from colourgan.datasets.loaders import test_files
+from colourgan.datasets.parts import test_files
 from colourgan.datasets.sources import DATASETS, fastai_archive, prepared
 from colourgan.download import check_md5, damaged, unpack_tar
 from colourgan.errors import RunError, UsageError

@@ -12,7 +12,7 @@ from fastcore.foundation import L
 
 from colourgan import processes
 from colourgan.callbacks import resolve_precision
-from colourgan.datasets.loaders import augmentations
+from colourgan.datasets.augmentation import augmentations
 from colourgan.devices import choose_device
 from colourgan.discriminators import DISCRIMINATORS
 from colourgan.encoders import check_encoder

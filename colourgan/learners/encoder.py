@@ -13,7 +13,7 @@ from fastai.optimizer import SGD
 
 from colourgan.callbacks import Precision
 from colourgan.datasets import labelled_dataloaders, native_size
-from colourgan.datasets.loaders import Augment
+from colourgan.datasets.augmentation import Augment
 from colourgan.encoders import ENCODERS, build_classifier, save_weights
 from colourgan.errors import UsageError
 from colourgan.learners.calls import begin, trains

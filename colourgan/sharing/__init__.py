@@ -51,7 +51,7 @@ from colourgan.trainings import TRAININGS, Training
 OURS = (MODEL, ONNX_MODEL, CONFIG, HISTORY, LOSS, SAMPLES, EVALUATION, EVALUATED)
 """Files that a push writes; one that it does not write any more is of another model, and goes."""
 
-_CONFIG = ("schema", "command", "arguments", "contents", "versions", "found", "best")
+_CONFIG = ("schema", "command", "arguments", "contents", "versions", "found", "chosen", "best")
 _EVALUATION = ("rows", "comparisons", "left_out", "images", "data", "size")
 _LICENSE = re.compile("[a-z0-9][a-z0-9.+-]*")
 _MARK = re.compile(r"<!-- written by colourgan push, sha256 ([0-9a-f]{64}) -->\n?\Z")

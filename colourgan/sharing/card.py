@@ -130,7 +130,7 @@ def _packaged_section() -> str:
 
 def _trained(training: Training, config: dict, about: dict) -> list[str]:
     """Data, settings and command of a run."""
-    found = config.get("found", {})
+    found, chosen = config.get("found", {}), config.get("chosen", {})
     images = [
         f"{found[key]:,} {what}"
         for key, what in (("train_images", "training"), ("valid_images", "validation"))
@@ -147,6 +147,8 @@ def _trained(training: Training, config: dict, about: dict) -> list[str]:
         if each.name == "size":
             value = about["arguments"]["size"]
         told = _code(option.none if value is None else value)
+        if each.name in chosen:
+            told += f" ({chosen[each.name]:g})"  # what auto found
         rows.append([f"`{flag(each.name)}`", told, option.help.split(". ")[0].rstrip(".")])
     given = [str(training.model)] if getattr(training, "model", None) else []
     words = shlex.join(["colourgan", training.command, *given, *command_options(training)])
