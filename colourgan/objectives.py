@@ -17,11 +17,12 @@ OBJECTIVES = Registry("objective")
 class Objective:
     """The base of every adversarial loss; logits are float32 of any shape, losses are scalars.
 
-    threshold: the logit above which the discriminator says "real". per_sample: whether `penalty`
-    needs a discriminator whose output for one image depends on that image alone: no batch norm.
+    threshold: the logit above which the discriminator says "real", None where logits mean something
+    only beside each other. per_sample: whether `penalty` needs a discriminator whose output for one
+    image depends on that image alone: no batch norm.
     """
 
-    threshold: float = 0.0
+    threshold: float | None = 0.0
     per_sample: bool = False
 
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -31,6 +32,16 @@ class Objective:
     def g_loss(self, fake_logits: Tensor) -> Tensor:
         """What the generator minimises, given the discriminator's logits for its colors."""
         raise NotImplementedError
+
+    def accuracy(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Shares of the logits for true and for predicted colors on the right side of `threshold`.
+
+        Without one, on the right side of the middle between both means.
+        """
+        middle = self.threshold
+        if middle is None:
+            middle = (real_logits.mean() + fake_logits.mean()) / 2
+        return (real_logits > middle).float().mean(), (fake_logits < middle).float().mean()
 
     def penalty(
         self, discriminator: nn.Module, L: Tensor, real: Tensor, fake: Tensor
@@ -142,6 +153,7 @@ class WassersteinGradientPenalty(Objective):
 
     penalty_weight: float = 10.0
     per_sample = True
+    threshold = None  # a constant added to all logits changes nothing
 
     def __post_init__(self):
         if not 0 <= self.penalty_weight < inf:

@@ -83,12 +83,31 @@ def test_every_objective_gives_scalars_that_improve_the_right_way(name):
     assert float(objective.penalty(patchgan(16, "none", width=2), L, real, fake)) >= 0
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+THRESHOLDS = {name: OBJECTIVES[name]().threshold for name in OBJECTIVES}
+
+
+@pytest.mark.parametrize("name", [name for name, at in THRESHOLDS.items() if at is not None])
 def test_threshold_is_where_a_discriminator_is_undecided(name):
     objective = OBJECTIVES[name]()
     logit = torch.tensor(objective.threshold, requires_grad=True)
     objective.d_loss(logit, logit).backward()  # as many true as predicted: no way is better
     assert logit.grad.item() == pytest.approx(0)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_accuracy_counts_logits_on_the_right_side(name):
+    real, fake = torch.tensor([3.0, 2.0, 1.0, -2.0]), torch.tensor([-3.0, 2.0, -1.0, -2.0])
+    d_real, d_fake = OBJECTIVES[name]().accuracy(real, fake)
+    assert (float(d_real), float(d_fake)) == (0.75, 0.75)
+
+
+def test_logits_without_a_threshold_are_right_or_wrong_beside_each_other():
+    objective = OBJECTIVES["wgan_gp"]()
+    real, fake = torch.tensor([1.0, 2.0]), torch.tensor([0.0, 0.5])
+    for constant in (0, -10, 10):  # which changes nothing in its losses either
+        shares = objective.accuracy(real + constant, fake + constant)
+        assert [float(share) for share in shares] == [1, 1]
+    assert [name for name, threshold in THRESHOLDS.items() if threshold is None] == ["wgan_gp"]
 
 
 def test_only_the_gradient_penalty_looks_at_samples_one_by_one():

@@ -133,9 +133,9 @@ class Adversarial(GANCallback):
     statistics of its batch norm change.
 
     Every epoch gets four columns in the recorder: the means over the steps of d_loss and g_loss
-    (the adversarial term, before its weight), and the shares of logits for true colors above the
-    objective's threshold (d_real_accuracy) and for predicted ones below it (d_fake_accuracy). A
-    gradient penalty, part of d_loss, also has the column d_penalty. `learn.loss` stays the
+    (the adversarial term, before its weight), and the shares of logits for true and for predicted
+    colors that are right (d_real_accuracy, d_fake_accuracy), see `Objective.accuracy`. A gradient
+    penalty, part of d_loss, also has the column d_penalty. `learn.loss` stays the
     learner's own loss, and `learn.model` the generator alone. NaN or infinity in a loss ends
     `learn.fit` with RunError before any step is taken on it; it ends `lr_find` as divergence does.
     Raises UsageError for a negative weight or noise, for steps below 1 or both above 1, and for
@@ -271,11 +271,12 @@ class Adversarial(GANCallback):
             on_real, on_fake = on_real.float(), on_fake.float()
             penalty = self.objective.penalty(self.discriminator, L, real, fake)
             loss = self.objective.d_loss(on_real, on_fake) + penalty
+            d_real, d_fake = self.objective.accuracy(on_real, on_fake)
             values = {
                 **({"d_penalty": penalty} if self.objective.per_sample else {}),
                 "d_loss": loss,
-                "d_real_accuracy": (on_real > self.objective.threshold).float().mean(),
-                "d_fake_accuracy": (on_fake < self.objective.threshold).float().mean(),
+                "d_real_accuracy": d_real,
+                "d_fake_accuracy": d_fake,
             }
             for name, value in values.items():
                 found[name] += share * value.detach()
