@@ -36,7 +36,7 @@ class Objective:
     def accuracy(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
         """Shares of the logits for true and for predicted colors on the right side of `threshold`.
 
-        Without one, on the right side of the middle between both means.
+        Without one, on the right side of the middle between the means of these logits.
         """
         middle = self.threshold
         if middle is None:

@@ -55,7 +55,7 @@ def test_training_gives_freed_memory_back_to_the_system(data, tmp_path, monkeypa
     monkeypatch.setattr(ReturnMemory, "trim", given.append)
     monkeypatch.setattr(ReturnMemory, "EVERY", 4)
     pretrain(**GIVEN, data=data, batch_size=16, out=tmp_path / "p")
-    assert given == [0] * 6  # in 2 epochs of 9 batches, after the 1st, 5th and 9th
+    assert given == [0] * 6  # in 2 epochs of 9 batches, at the 1st, 5th and 9th
 
 
 # Leaving no trace

@@ -134,9 +134,9 @@ class StopAtNaN(TrainingCallback):
 
 
 class ReturnMemory(Callback):
-    """Gives what was freed back to the system every so many batches.
+    """Returns freed memory to the system at an epoch's first batch and every EVERY batches.
 
-    glibc keeps pieces of it between tensors of other sizes: .1 MB more with every batch on a CPU.
+    glibc's heap fragments where tensors of many sizes come and go: on a CPU by .1 MB a batch.
     """
 
     EVERY = 500
