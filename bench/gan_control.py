@@ -21,7 +21,10 @@ DATA, SIZE, IMAGES = "cifar10", 32, 1000
 
 
 def gans(study: Path, weight: float) -> dict[tuple[str, int], Path]:
-    """Objective and seed → run, of a study's GANs of that adversarial weight after `l1`."""
+    """Objective and seed → run, of a study's GANs of that adversarial weight after `l1`.
+
+    Spectral norm is left out: it is another discriminator than the objectives are compared with.
+    """
     found = {}
     for run in sorted((study / "runs").glob("gan-finetune-*")):
         asked = read_config(run)["arguments"]
